@@ -1,0 +1,1 @@
+"""Collectors of emsd: one package a kind of connection, and the profiles of the devices that they read."""

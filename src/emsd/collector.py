@@ -1,0 +1,173 @@
+"""The protocol between a collector and the rest of emsd; all that a third-party collector has to know.
+
+A collector serves one connection (a Modbus endpoint, an MQTT broker) and all meters on it. It is found by the kind of
+its connection in the entry point group `emsd.collectors`; the entry point names a `CollectorFactory`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol, runtime_checkable
+
+from emsd.plant.models import Connection, Meter
+from emsd.plant.profile import Profile
+from emsd.readings import Reading
+
+__all__ = [
+    "BoundMeter",
+    "Collector",
+    "CollectorFactory",
+    "MeterHealth",
+    "MeterState",
+    "Poison",
+    "Sink",
+    "honour_cancellation",
+    "wall_clock_us",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundMeter:
+    """A meter of the plant together with its number in the database and the profile of its device."""
+
+    meter_id: int
+    meter: Meter
+    profile: Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Poison:
+    """A message or row that can never become a reading; kept with its reason instead of being dropped."""
+
+    source: str
+    """Where it came from: `mqtt://broker/topic`, `modbus://host:port/unit`."""
+    payload: bytes
+    reason: str
+    received_us: int
+    meter_id: int | None = None
+
+
+class Sink(Protocol):
+    """A reading's way in, as a collector sees it."""
+
+    def offer(self, reading: Reading) -> None:
+        """Hand over a polled reading without waiting.
+
+        Memory is bounded: when the pipeline is full, the oldest polled readings make room, and their loss is
+        counted by meter and time range.
+        """
+
+    async def store(self, reading: Reading) -> None:
+        """Hand over a reading and return when it is durable (committed); waits while the pipeline is full.
+
+        Raises:
+            NotDurable: it could not be made durable; do not acknowledge its message.
+        """
+
+    async def quarantine(self, poison: Poison) -> None:
+        """Keep a poison message with its reason and return when it is durable.
+
+        Raises:
+            NotDurable: it could not be kept; do not acknowledge its message.
+        """
+
+
+class MeterState(StrEnum):
+    """What a collector thinks of a meter now."""
+
+    STARTING = "starting"
+    OK = "ok"
+    DEGRADED = "degraded"
+    """Answers, but some of its blocks or values fail."""
+    DOWN = "down"
+    """Does not answer; probed again with capped backoff."""
+
+
+@dataclass(slots=True)
+class MeterHealth:
+    """Running totals of one meter since the collector started; only the collector writes them.
+
+    `polls_expected` counts the ticks that were due, and equals `polls_ok + polls_partial + polls_failed +
+    polls_skipped` once the tick in hand is over. For a meter that publishes by itself (MQTT) each message counts as
+    one expected poll.
+    """
+
+    meter_id: int
+    polls_expected: int = 0
+    polls_ok: int = 0
+    polls_partial: int = 0
+    polls_failed: int = 0
+    polls_skipped: int = 0
+    """Ticks that came while the meter was backing off or its connection was still busy; never queued."""
+    requests: int = 0
+    values_rejected: int = 0
+    """Values that became NULL: sentinel, NaN or implausible."""
+    errors: Counter[str] = field(default_factory=Counter)
+    """Failures by kind: `no_reply`, `unreachable`, `exception_2`, `mismatch`, `bad_payload`."""
+    state: MeterState = MeterState.STARTING
+    last_error: str | None = None
+    last_ok_us: int | None = None
+    round_trip_s: float | None = None
+    """Duration of the last successful poll [s]."""
+
+
+@runtime_checkable
+class Collector(Protocol):
+    """Serves one connection until it is cancelled."""
+
+    name: str
+    """Unique in the process: the key of its connection."""
+
+    async def run(self) -> None:
+        """Collect until cancelled; an exception that leaves it means: restart me with backoff."""
+
+    def health(self) -> Sequence[MeterHealth]:
+        """Return the running totals of every meter of this connection; cheap, called every few seconds."""
+
+    def connected(self) -> bool:
+        """Whether the endpoint can be reached now."""
+
+
+class CollectorFactory(Protocol):
+    """What the entry point of a connection kind names."""
+
+    def __call__(
+        self,
+        connection: Connection,
+        meters: Sequence[BoundMeter],
+        sink: Sink,
+        *,
+        now_us: Callable[[], int] = ...,
+    ) -> Collector:
+        """Build a collector; it must not touch the network before `run`.
+
+        `now_us` is the wall clock in microseconds since the epoch.
+
+        Raises:
+            PlantError: a meter cannot be served over this connection.
+        """
+
+
+def honour_cancellation() -> None:
+    """Raise the cancellation that a library has swallowed; call it after awaiting one that uses asyncio.wait_for.
+
+    In Python 3.11 wait_for returns a result, or raises an error, that became ready in the same step in which the task
+    was cancelled, and the cancellation is forgotten (CPython gh-86296, mended in 3.12). A collector that goes on then
+    keeps the whole service from stopping.
+
+    Raises:
+        asyncio.CancelledError: the running task was asked to stop.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def wall_clock_us() -> int:
+    """Return the wall clock in microseconds since 1970-01-01 UTC."""
+    return time.time_ns() // 1000

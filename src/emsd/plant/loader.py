@@ -1,0 +1,227 @@
+"""A plant's files read into one `LoadedPlant`: YAML, CSV lists of meters, profiles and environment variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import metadata
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from emsd.errors import Fault, PlantError
+from emsd.plant.check_alarms import alarm_warnings
+from emsd.plant.check_carbon import carbon_warnings
+from emsd.plant.check_meters import meter_warnings
+from emsd.plant.draft import AnyAlarm, AnyConnection, Draft, Surroundings, understand
+from emsd.plant.meters_csv import MeterRow, read_meters_csv
+from emsd.plant.models import Area, Asset, Meter, Plant, ThresholdAlarm
+from emsd.plant.profile import Profile
+from emsd.plant.profiles import ProfileLibrary, read_profiles
+from emsd.plant.source import Finding, Place, Source, in_order
+from emsd.plant.tree import ancestors, descendants, tops
+from emsd.plant.validate import validate
+from emsd.plant.yaml_source import read_yaml
+
+__all__ = ["COLLECTOR_GROUP", "LoadedPlant", "load_plant"]
+
+COLLECTOR_GROUP: Final = "emsd.collectors"
+
+
+@dataclass(frozen=True)
+class LoadedPlant:
+    """A valid plant with every profile available to it, and what is worth a warning."""
+
+    plant: Plant
+    profiles: Mapping[str, Profile]
+    path: Path
+    warnings: tuple[Fault, ...] = ()
+
+    @cached_property
+    def areas_by_key(self) -> Mapping[str, Area]:
+        """Areas by key."""
+        return MappingProxyType({area.key: area for area in self.plant.areas})
+
+    @cached_property
+    def assets_by_key(self) -> Mapping[str, Asset]:
+        """Assets by key."""
+        return MappingProxyType({asset.key: asset for asset in self.plant.assets})
+
+    @cached_property
+    def connections_by_key(self) -> Mapping[str, AnyConnection]:
+        """Connections by key."""
+        return MappingProxyType({connection.key: connection for connection in self.plant.connections})
+
+    @cached_property
+    def meters_by_key(self) -> Mapping[str, Meter]:
+        """Meters by key."""
+        return MappingProxyType({meter.key: meter for meter in self.plant.meters})
+
+    @cached_property
+    def area_parents(self) -> Mapping[str, str | None]:
+        """The area above each area, None at the top of the site."""
+        return MappingProxyType({area.key: area.parent for area in self.plant.areas})
+
+    @cached_property
+    def meter_parents(self) -> Mapping[str, str | None]:
+        """The energy meter upstream of each meter."""
+        return MappingProxyType({meter.key: meter.parent for meter in self.plant.meters})
+
+    def profile_of(self, meter: Meter) -> Profile:
+        """Return the profile of a meter."""
+        return self.profiles[meter.profile]
+
+    def measures_energy(self, meter: Meter) -> bool:
+        """Whether the meter delivers an energy counter or active power."""
+        return self.profile_of(meter).measures_energy
+
+    def rated_power_kw(self, meter: Meter) -> float | None:
+        """Return the largest plausible power of a meter [kW]: its own, else its asset's, else None."""
+        if meter.rated_power_kw is not None:
+            return meter.rated_power_kw
+        return self.assets_by_key[meter.asset].rated_power_kw
+
+    def stage_of_area(self, area_key: str) -> str | None:
+        """Return the production stage of an area: its own, else that of the nearest area above that has one."""
+        for key in (area_key, *ancestors(area_key, self.area_parents)):
+            stage = self.areas_by_key[key].stage
+            if stage is not None:
+                return stage
+        return None
+
+    def stage_of_meter(self, meter: Meter) -> str | None:
+        """Return the production stage of the area that the meter's asset stands in."""
+        return self.stage_of_area(self.assets_by_key[meter.asset].area)
+
+    def meters_of_area(self, area_key: str) -> tuple[Meter, ...]:
+        """Return the meters of all assets in an area and in the areas below it."""
+        inside = {area_key, *descendants(area_key, self.area_parents)}
+        return tuple(meter for meter in self.plant.meters if self.assets_by_key[meter.asset].area in inside)
+
+    def meters_of_asset(self, asset_key: str) -> tuple[Meter, ...]:
+        """Return the meters of an asset."""
+        return tuple(meter for meter in self.plant.meters if meter.asset == asset_key)
+
+    def meters_of_connection(self, connection_key: str) -> tuple[Meter, ...]:
+        """Return the meters that are read over a connection."""
+        return tuple(meter for meter in self.plant.meters if meter.connection == connection_key)
+
+    def meters_of_alarm(self, alarm: AnyAlarm) -> tuple[Meter, ...]:
+        """Return the meters that an alarm watches.
+
+        Those that it lists, and those of its asset kind; of these a threshold takes only the ones that deliver its
+        quantity, because a compressor's feeder has no pressure.
+        """
+
+        def watched(meter: Meter) -> bool:
+            if meter.key in alarm.meters:
+                return True
+            if alarm.asset_kind is None or self.assets_by_key[meter.asset].kind is not alarm.asset_kind:
+                return False
+            return not isinstance(alarm, ThresholdAlarm) or alarm.quantity in self.profile_of(meter).quantities
+
+        return tuple(meter for meter in self.plant.meters if watched(meter))
+
+    def top_energy_meters(self, meter_keys: Collection[str]) -> tuple[Meter, ...]:
+        """Return those energy meters of a set that have no ancestor in it: their sum is the energy of the set."""
+        energy = {key for key in meter_keys if self.measures_energy(self.meters_by_key[key])}
+        return tuple(self.meters_by_key[key] for key in tops(energy, self.meter_parents))
+
+
+def load_plant(path: Path, *, environ: Mapping[str, str], profiles: Mapping[str, Profile] | None = None) -> LoadedPlant:
+    """Return the plant that the YAML file `path` describes, with its CSV lists merged in and `${NAME}` replaced.
+
+    `profiles` stands in for those of the installed packages and of the plant's folders.
+
+    Raises:
+        PlantError: all faults of all files, in order of file and line.
+    """
+    yaml, findings = read_yaml(path, environ=environ)
+    lists = _read_lists(yaml, path.parent)
+    folders, folder_findings = _existing(yaml, "profile_folders", path.parent, Path.is_dir, "a folder")
+    library = read_profiles(folders) if profiles is None else ProfileLibrary(dict(profiles))
+    surroundings = Surroundings(
+        profiles=library.profiles,
+        broken_profiles=library.broken,
+        collector_kinds={entry_point.name for entry_point in metadata.entry_points(group=COLLECTOR_GROUP)},
+        all_meters_read=lists.complete,
+    )
+    source = _with_rows(yaml, lists.rows)
+    plant, faults = validate(source, surroundings, [*findings, *lists.findings, *folder_findings])
+    faults = in_order([*lists.faults, *library.faults, *faults])
+    if faults or plant is None:
+        raise PlantError(faults)
+    warnings = _warnings(understand(source, surroundings, plant))
+    return LoadedPlant(plant, MappingProxyType(library.profiles), path, in_order([*library.notes, *warnings]))
+
+
+def _warnings(draft: Draft) -> Iterator[Fault]:
+    for finding in (*meter_warnings(draft), *alarm_warnings(draft), *carbon_warnings(draft)):
+        yield draft.source.fault(finding)
+
+
+def _existing(
+    source: Source, field: str, folder: Path, exists: Callable[[Path], bool], what: str
+) -> tuple[list[Path], list[Finding]]:
+    """Return the paths that a list at the top of the document names, and findings for those that are not `what`.
+
+    What is not text is left to the models.
+    """
+    paths: list[Path] = []
+    findings: list[Finding] = []
+    listed = source.data.get(field) if isinstance(source.data, dict) else None
+    for index, name in enumerate(listed if isinstance(listed, list) else ()):
+        if not isinstance(name, str):
+            continue
+        path = folder / name.strip()
+        if "\0" not in name and exists(path):
+            paths.append(path)
+        else:
+            where = (field, index)
+            problem = f"{source.shown(where, name)}is not {what} in {folder}"
+            findings.append(Finding(where, problem, "write its path relative to this file"))
+    return paths, findings
+
+
+@dataclass(slots=True)
+class _Lists:
+    """The rows of all CSV lists, what is wrong with them, and whether every list could be read."""
+
+    rows: list[MeterRow]
+    faults: list[Fault]
+    findings: list[Finding]
+    complete: bool
+
+
+def _read_lists(source: Source, folder: Path) -> _Lists:
+    paths, findings = _existing(source, "meters_csv", folder, Path.is_file, "a file")
+    lists = _Lists([], [], findings, complete=not findings)
+    for path in paths:
+        try:
+            rows, faults = read_meters_csv(path)
+        except PlantError as error:
+            lists.faults.extend(error.faults)
+            lists.complete = False
+        else:
+            lists.rows.extend(rows)
+            lists.faults.extend(faults)
+    return lists
+
+
+def _with_rows(source: Source, rows: list[MeterRow]) -> Source:
+    """Return the source with the rows of CSV lists as further meters, each with its own file and line."""
+    if not rows or not isinstance(source.data, dict):
+        return source
+    written: Any = source.data.get("meters")
+    if written is not None and not isinstance(written, list):
+        return source
+    meters: list[Any] = list(written or [])
+    places = dict(source.places)
+    for row in rows:
+        index = len(meters)
+        meters.append(row.data)
+        places["meters", index] = row.place
+        for name in row.data:
+            places["meters", index, name] = Place(row.file, row.line, name)
+    return Source(source.file, {**source.data, "meters": meters}, places, source.written)

@@ -1,0 +1,266 @@
+"""The plant as a person describes it: one site, its areas, assets, connections, meters, carbon factors and alarms.
+
+These models say what a document may contain; `emsd.plant.loader` reads files into them and turns every violation into a
+Fault with file and line. All are frozen: a changed plant is a new Plant.
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
+
+__all__ = [
+    "Alarm",
+    "Area",
+    "Asset",
+    "AssetKind",
+    "CarbonFactorEntry",
+    "Connection",
+    "ForeignConnection",
+    "Meter",
+    "ModbusTcpConnection",
+    "MqttConnection",
+    "NotificationTarget",
+    "Plant",
+    "Priority",
+    "Site",
+    "StaleAlarm",
+    "ThresholdAlarm",
+]
+
+Key = Annotated[
+    str,
+    Field(
+        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$",
+        description="Short name used everywhere else in the document: lower-case letters, digits, - and _.",
+    ),
+]
+"""A key is what one entry calls another; it never changes, while names may."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class _Entry(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
+
+
+class Site(_Entry):
+    """One factory."""
+
+    number: int = Field(
+        default=1, ge=1, le=2000, description="Number in the fleet; meter ids start at number x 1,000,000."
+    )
+    name: str = Field(min_length=1, description="What people call the site.")
+    time_zone: str = Field(description="IANA name, such as Asia/Shanghai or Europe/Berlin; local days follow it.")
+    contract_demand_kw: float | None = Field(default=None, gt=0, description="Demand agreed with the supplier [kW].")
+    carbon_region: str = Field(description="Region whose grid factors apply, as written in carbon_factors.")
+    latitude: float | None = Field(default=None, ge=-90, le=90, description="Degrees, north positive.")
+    longitude: float | None = Field(default=None, ge=-180, le=180, description="Degrees, east positive.")
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone as an object."""
+        return ZoneInfo(self.time_zone)
+
+
+class CarbonFactorEntry(_Entry):
+    """Emissions of one kWh of grid electricity in one region over one period, with its source."""
+
+    region: str = Field(description="Region it applies to; the site names one as carbon_region.")
+    method: Literal["location", "market"] = Field(
+        default="location", description="location: average of the grid; market: what your contracts say."
+    )
+    valid_from: date = Field(description="First local day on which the factor applies.")
+    valid_to: date | None = Field(
+        default=None, description="First local day on which it no longer applies; absent: open."
+    )
+    kg_per_kwh: float = Field(ge=0, le=5, description="Emissions [kgCO2/kWh].")
+    source: str = Field(min_length=3, description="Who published it, and when.")
+
+
+class Area(_Entry):
+    """A node of the site's tree."""
+
+    key: Key
+    name: str = Field(description="What people call it.")
+    parent: Key | None = Field(default=None, description="The area it belongs to; absent: the site itself.")
+    stage: str | None = Field(default=None, description="Production stage; areas below inherit it.")
+    floor_area_m2: float | None = Field(default=None, gt=0, description="Floor area [m2], for energy per area.")
+
+
+class AssetKind(StrEnum):
+    """What an asset is."""
+
+    INCOMER = "incomer"
+    CLEANROOM = "cleanroom"
+    COMPRESSOR = "compressor"
+    CHILLER = "chiller"
+    PV_INVERTER = "pv_inverter"
+    WEATHER_STATION = "weather_station"
+    PROCESS_TOOL = "process_tool"
+    PUMP = "pump"
+    LIGHTING = "lighting"
+    FEEDER = "feeder"
+    OTHER = "other"
+
+
+class Asset(_Entry):
+    """A piece of equipment; its meters say what it does."""
+
+    key: Key
+    name: str = Field(description="What people call it.")
+    kind: AssetKind = Field(description="What it is; dashboards and alarms go by it.")
+    area: Key
+    rated_power_kw: float | None = Field(default=None, gt=0, description="Nameplate electrical power [kW].")
+
+
+class ModbusTcpConnection(_Entry):
+    """One Modbus TCP endpoint: a device, or a gateway with many units behind it."""
+
+    key: Key
+    kind: Literal["modbus_tcp"] = Field(default="modbus_tcp", description="modbus_tcp.")
+    host: str = Field(description="Name or address of the device or gateway.")
+    port: Port = Field(default=502, description="TCP port.")
+    timeout_s: float = Field(default=1.0, gt=0, le=60, description="Longest wait for one answer [s].")
+    retries: int = Field(default=1, ge=0, le=5, description="Further tries of one request within the same poll.")
+    pause_after_connect_s: float = Field(
+        default=0.0, ge=0, le=30, description="Rest after connecting, for gateways that need it [s]."
+    )
+    pause_between_requests_s: float = Field(
+        default=0.0, ge=0, le=10, description="Rest between two requests, for slow devices [s]."
+    )
+
+
+class MqttConnection(_Entry):
+    """One MQTT broker."""
+
+    key: Key
+    kind: Literal["mqtt"] = Field(default="mqtt", description="mqtt.")
+    host: str = Field(description="Name or address of the broker.")
+    port: Port = Field(default=1883, description="TCP port.")
+    client_id: str | None = Field(default=None, description="Names the persistent session; absent: emsd-<site>-<key>.")
+    username: str | None = Field(default=None, description="Absent: an anonymous client.")
+    password: SecretStr | None = Field(default=None, description="Write ${NAME} and set NAME in the environment.")
+    keepalive_s: int = Field(default=30, ge=5, le=3600, description="Longest silence before the broker is pinged [s].")
+    max_in_flight: int = Field(default=1000, ge=1, le=65535, description="Messages awaiting their commit at one time.")
+
+
+class ForeignConnection(_Entry):
+    """A connection whose collector comes from another package (entry point group emsd.collectors)."""
+
+    key: Key
+    kind: str = Field(description="Kind that the other package's collector serves.")
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="What that collector wants to know; its documentation says."
+    )
+
+
+def _connection_tag(value: Any) -> str:
+    kind = value.get("kind", "modbus_tcp") if isinstance(value, dict) else getattr(value, "kind", None)
+    return kind if isinstance(kind, str) and kind in {"modbus_tcp", "mqtt"} else "foreign"
+
+
+Connection = Annotated[
+    Annotated[ModbusTcpConnection, Tag("modbus_tcp")]
+    | Annotated[MqttConnection, Tag("mqtt")]
+    | Annotated[ForeignConnection, Tag("foreign")],
+    Discriminator(_connection_tag),
+]
+"""A Modbus endpoint, an MQTT broker, or another package's connection."""
+
+
+class Meter(_Entry):
+    """One physical data source: a Modbus unit or an MQTT device."""
+
+    key: Key
+    name: str = Field(description="What people call it.")
+    asset: Key
+    profile: str = Field(description="Name of the profile that says how its device model speaks.")
+    connection: Key
+    unit_id: int | None = Field(
+        default=None, description="Unit of the Modbus device, 1..247; 255 or 0 for a device that answers for itself."
+    )
+    topic: str | None = Field(default=None, description="MQTT topic, or its leading part, as the profile says.")
+    parent: Key | None = Field(default=None, description="The energy meter upstream of this one.")
+    poll_interval_s: float = Field(default=1.0, ge=0.1, le=3600, description="Time between two polls [s].")
+    rated_power_kw: float | None = Field(
+        default=None,
+        gt=0,
+        description="Largest plausible power [kW]; absent: that of the asset. 1.25 times it is still believed.",
+    )
+    max_gap_s: float = Field(
+        default=300.0, gt=0, description="Longer gaps between samples are reported as estimated [s]."
+    )
+
+
+class Priority(StrEnum):
+    """How soon a person must act; about 5 / 15 / 80 % of alarms should carry each (EEMUA 191)."""
+
+    HIGH = "high"
+    MEDIUM = "medium"
+    LOW = "low"
+
+
+class _Alarm(_Entry):
+    key: Key
+    name: str = Field(description="What the person who is called reads.")
+    meters: tuple[Key, ...] = Field(default=(), description="Meters it watches.")
+    asset_kind: AssetKind | None = Field(default=None, description="Or: every meter of assets of this kind.")
+    priority: Priority = Field(default=Priority.LOW, description="How soon a person must act.")
+    notify: tuple[Key, ...] = Field(default=(), description="Notification targets.")
+    advice: str = Field(default="", description="What the person who is called should do first.")
+
+
+class ThresholdAlarm(_Alarm):
+    """Raised while a quantity stays beyond a limit for longer than its on-delay."""
+
+    kind: Literal["threshold"] = Field(default="threshold", description="threshold.")
+    quantity: str = Field(description="Quantity it watches, such as active_power_kw.")
+    above: float | None = Field(default=None, description="Raise when the value exceeds this.")
+    below: float | None = Field(default=None, description="Raise when the value falls under this.")
+    deadband: float = Field(default=0.0, ge=0, description="How far the value must come back before the alarm returns.")
+    on_delay_s: float = Field(default=0.0, ge=0, description="How long the value must stay beyond the limit [s].")
+
+
+class StaleAlarm(_Alarm):
+    """Raised when a meter has not delivered a reading for too long."""
+
+    kind: Literal["stale"] = Field(default="stale", description="stale.")
+    after_polls: int = Field(default=3, ge=1, description="Missing polls in a row; at least 5 s for fast meters.")
+
+
+Alarm = Annotated[ThresholdAlarm | StaleAlarm, Field(discriminator="kind")]
+
+
+class NotificationTarget(_Entry):
+    """Where on-call staff are reached, as an Apprise URL (mail, chat, SMS gateway, pager, webhook)."""
+
+    key: Key
+    url: SecretStr = Field(description="URL for Apprise; write ${NAME} and set NAME in the environment.")
+    priorities: tuple[Priority, ...] = Field(default=tuple(Priority), description="Only alarms of these priorities.")
+
+
+class Plant(_Entry):
+    """The whole document."""
+
+    version: Literal[1] = Field(default=1, description="Version of this form of document.")
+    site: Site = Field(description="The factory.")
+    carbon_factors: tuple[CarbonFactorEntry, ...] = Field(
+        default=(), description="Emissions of grid electricity, period by period."
+    )
+    areas: tuple[Area, ...] = Field(min_length=1, description="Buildings, lines and rooms.")
+    assets: tuple[Asset, ...] = Field(min_length=1, description="Pieces of equipment.")
+    connections: tuple[Connection, ...] = Field(min_length=1, description="Modbus endpoints and MQTT brokers.")
+    meters: tuple[Meter, ...] = Field(default=(), description="Data sources; further ones may stand in meters_csv.")
+    meters_csv: tuple[str, ...] = Field(default=(), description="Lists of further meters, relative to this file.")
+    profile_folders: tuple[str, ...] = Field(
+        default=(), description="Folders with profiles of your own, relative to this file."
+    )
+    alarms: tuple[Alarm, ...] = Field(default=(), description="What on-call staff are called for.")
+    notification_targets: tuple[NotificationTarget, ...] = Field(
+        default=(), description="Where on-call staff are reached."
+    )

@@ -1,0 +1,150 @@
+"""The vocabulary: every canonical quantity, its unit, its kind, its column and its plausible range.
+
+A row here is a column of the hypertable `reading`, a name in profiles, in the API and in Grafana. To add one: a line
+below and an `ALTER TABLE reading ADD COLUMN` migration; a test holds the two together.
+
+Ranges are wide on purpose: they catch what no plant can produce (a word-swapped float, 2^31, a garbage burst), not what
+is merely unusual. Alarms do that. Limits that depend on the equipment (rated power) are applied by the collector.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+__all__ = ["BY_NAME", "QUANTITIES", "Kind", "Quantity", "quantity"]
+
+
+class Kind(StrEnum):
+    """A counter only accumulates and is stored in double precision; a gauge is instantaneous and stored as real."""
+
+    COUNTER = "counter"
+    GAUGE = "gauge"
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """One canonical measured thing.
+
+    `name` is also the column of `reading`; `unit` is what a person reads; `minimum` and `maximum` bound what is
+    plausible, in `unit`.
+    """
+
+    name: str
+    unit: str
+    kind: Kind
+    minimum: float
+    maximum: float
+    title: str
+
+    @property
+    def sql_type(self) -> str:
+        """The column type: counters need 53 bits, gauges do not."""
+        return "double precision" if self.kind is Kind.COUNTER else "real"
+
+
+def _gauge(name: str, unit: str, minimum: float, maximum: float, title: str) -> Quantity:
+    return Quantity(name, unit, Kind.GAUGE, minimum, maximum, title)
+
+
+def _counter(name: str, unit: str, title: str, maximum: float = 1e15) -> Quantity:
+    return Quantity(name, unit, Kind.COUNTER, 0.0, maximum, title)
+
+
+_POWER = 1e6  # 1 GW in kW: above any industrial feeder
+_VOLTAGE = 60_000.0  # a 36 kV switchgear class and its overvoltage
+
+QUANTITIES: Final[tuple[Quantity, ...]] = (
+    # Electrical, load convention: consumption positive, generation negative.
+    _gauge("active_power_kw", "kW", -_POWER, _POWER, "Active power"),
+    _gauge("active_power_l1_kw", "kW", -_POWER, _POWER, "Active power L1"),
+    _gauge("active_power_l2_kw", "kW", -_POWER, _POWER, "Active power L2"),
+    _gauge("active_power_l3_kw", "kW", -_POWER, _POWER, "Active power L3"),
+    _gauge("reactive_power_kvar", "kvar", -_POWER, _POWER, "Reactive power"),
+    _gauge("apparent_power_kva", "kVA", -_POWER, _POWER, "Apparent power"),
+    _gauge("power_factor", "1", -1.001, 1.001, "Power factor"),
+    _gauge("frequency_hz", "Hz", 45.0, 65.0, "Frequency"),
+    _gauge("voltage_l1_n_v", "V", 0.0, _VOLTAGE, "Voltage L1-N"),
+    _gauge("voltage_l2_n_v", "V", 0.0, _VOLTAGE, "Voltage L2-N"),
+    _gauge("voltage_l3_n_v", "V", 0.0, _VOLTAGE, "Voltage L3-N"),
+    _gauge("voltage_l1_l2_v", "V", 0.0, _VOLTAGE, "Voltage L1-L2"),
+    _gauge("voltage_l2_l3_v", "V", 0.0, _VOLTAGE, "Voltage L2-L3"),
+    _gauge("voltage_l3_l1_v", "V", 0.0, _VOLTAGE, "Voltage L3-L1"),
+    _gauge("current_l1_a", "A", -50_000.0, 50_000.0, "Current L1"),
+    _gauge("current_l2_a", "A", -50_000.0, 50_000.0, "Current L2"),
+    _gauge("current_l3_a", "A", -50_000.0, 50_000.0, "Current L3"),
+    _gauge("current_n_a", "A", -50_000.0, 50_000.0, "Current N"),
+    _gauge("voltage_thd_percent", "%", 0.0, 400.0, "Voltage distortion (THD)"),
+    _gauge("current_thd_percent", "%", 0.0, 1000.0, "Current distortion (THD)"),
+    _counter("energy_import_kwh", "kWh", "Active energy imported"),
+    _counter("energy_export_kwh", "kWh", "Active energy exported"),
+    _counter("reactive_energy_import_kvarh", "kvarh", "Reactive energy imported"),
+    _counter("reactive_energy_export_kvarh", "kvarh", "Reactive energy exported"),
+    _counter("apparent_energy_import_kvah", "kVAh", "Apparent energy imported"),
+    # Machines.
+    _gauge("run_state", "code", 0.0, 9.0, "Run state"),
+    _gauge("capacity_percent", "%", 0.0, 200.0, "Capacity"),
+    _counter("running_hours_h", "h", "Running hours", 1e7),
+    _counter("loaded_hours_h", "h", "Loaded hours", 1e7),
+    _counter("starts_count", "1", "Starts", 1e9),
+    # Compressed air. Normal conditions (0 degC, 1.01325 bar) where the name says nm3.
+    _gauge("discharge_pressure_bar", "bar", -1.0, 100.0, "Discharge pressure"),
+    _gauge("sump_pressure_bar", "bar", -1.0, 100.0, "Sump pressure"),
+    _gauge("separator_pressure_drop_bar", "bar", -1.0, 20.0, "Separator pressure drop"),
+    _gauge("airend_temperature_c", "degC", -40.0, 250.0, "Airend discharge temperature"),
+    _gauge("coolant_temperature_c", "degC", -40.0, 250.0, "Injected coolant temperature"),
+    _gauge("aftercooler_temperature_c", "degC", -40.0, 250.0, "Aftercooler discharge temperature"),
+    _gauge("air_flow_nm3h", "Nm3/h", -1e6, 1e6, "Compressed-air flow"),
+    _counter("air_volume_nm3", "Nm3", "Compressed-air volume"),
+    _gauge("line_pressure_bar", "bar", -1.0, 100.0, "Line pressure"),
+    # Chilled water.
+    _gauge("chilled_water_leaving_temperature_c", "degC", -60.0, 150.0, "Chilled water leaving"),
+    _gauge("chilled_water_entering_temperature_c", "degC", -60.0, 150.0, "Chilled water entering"),
+    _gauge("condenser_water_leaving_temperature_c", "degC", -60.0, 150.0, "Condenser water leaving"),
+    _gauge("condenser_water_entering_temperature_c", "degC", -60.0, 150.0, "Condenser water entering"),
+    _gauge("chilled_water_setpoint_c", "degC", -60.0, 150.0, "Chilled water set-point"),
+    _gauge("evaporator_refrigerant_temperature_c", "degC", -80.0, 150.0, "Evaporator refrigerant temperature"),
+    _gauge("condenser_refrigerant_temperature_c", "degC", -80.0, 150.0, "Condenser refrigerant temperature"),
+    _gauge("water_flow_m3h", "m3/h", -1e5, 1e5, "Water flow"),
+    # Photovoltaics and weather.
+    _gauge("dc_power_kw", "kW", -_POWER, _POWER, "DC power"),
+    _gauge("dc_voltage_v", "V", -10.0, 3000.0, "DC voltage"),
+    _gauge("dc_current_a", "A", -50_000.0, 50_000.0, "DC current"),
+    _gauge("cabinet_temperature_c", "degC", -60.0, 150.0, "Cabinet temperature"),
+    _gauge("irradiance_w_m2", "W/m2", -30.0, 2000.0, "Irradiance"),
+    _gauge("module_temperature_c", "degC", -60.0, 150.0, "Module temperature"),
+    _gauge("ambient_temperature_c", "degC", -60.0, 80.0, "Ambient temperature"),
+    _gauge("sensor_temperature_c", "degC", -60.0, 150.0, "Sensor body temperature"),
+    _gauge("relative_humidity_percent", "%", 0.0, 100.0, "Relative humidity"),
+    # Cleanroom.
+    _gauge("room_temperature_c", "degC", -40.0, 80.0, "Room temperature"),
+    _gauge("room_pressure_pa", "Pa", -1000.0, 1000.0, "Room over-pressure"),
+)
+
+BY_NAME: Final = MappingProxyType({each.name: each for each in QUANTITIES})
+
+
+def quantity(name: str) -> Quantity:
+    """Return the quantity called `name`; raises KeyError when there is none."""
+    return BY_NAME[name]
+
+
+class RunState(StrEnum):
+    """Canonical run states; every device's own codes are mapped to these by its profile."""
+
+    OFF = "off"
+    STARTING = "starting"
+    RUNNING = "running"
+    LOADED = "loaded"
+    UNLOADED = "unloaded"
+    STANDBY = "standby"
+    THROTTLED = "throttled"
+    STOPPING = "stopping"
+    FAULT = "fault"
+    SERVICE = "service"
+
+
+RUN_STATE_CODES: Final = MappingProxyType({state: float(code) for code, state in enumerate(RunState)})
+"""The number that `run_state` stores for each state: its place in RunState, counted from 0."""

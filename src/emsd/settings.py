@@ -1,0 +1,62 @@
+"""Settings of the service, from the environment (prefix EMSD_) or a `.env` file.
+
+What the plant is stands in the plant's YAML; what differs between machines, and every secret, stands here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from emsd.errors import SettingsError
+
+__all__ = ["Settings", "load_settings"]
+
+
+class Settings(BaseSettings):
+    """Every setting: its name, default, unit and help."""
+
+    model_config = SettingsConfigDict(env_prefix="EMSD_", env_file=".env", extra="ignore", frozen=True)
+
+    database_url: SecretStr | None = Field(
+        default=None, description="postgresql://user:password@host:port/database of a TimescaleDB."
+    )
+    plant: Path = Field(default=Path("config/plant.example.yaml"), description="The plant's description.")
+    api_host: str = Field(default="127.0.0.1", description="Address on which the API listens.")
+    api_port: int = Field(default=8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
+    log_format: Literal["auto", "console", "json"] = Field(
+        default="auto", description="auto: console in a terminal, else JSON lines."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="Least level logged.")
+    pipeline_capacity_rows: int = Field(
+        default=200_000, ge=1_000, description="Readings kept in memory while the database is away; then oldest go."
+    )
+    batch_rows: int = Field(default=5_000, ge=1, description="Readings written at once, at the most.")
+    batch_age_s: float = Field(default=0.25, gt=0, le=10, description="Longest wait before a batch is written [s].")
+    accounting_interval_s: float = Field(
+        default=2.0, gt=0, le=60, description="Time between two runs of raw readings into intervals [s]."
+    )
+    settle_s: float = Field(
+        default=15.0, ge=0, le=600, description="How long after a minute its figures may still be incomplete [s]."
+    )
+    health_interval_s: float = Field(
+        default=10.0, gt=0, le=60, description="Time between two writes of collector health [s]."
+    )
+
+
+def load_settings() -> Settings:
+    """Read the settings.
+
+    Raises:
+        SettingsError: names each variable that is wrong, and what it must be; never its value.
+    """
+    try:
+        return Settings()
+    except ValidationError as wrong:
+        sentences = [
+            f"EMSD_{'_'.join(str(part) for part in error['loc']).upper()}: {error['msg']}" for error in wrong.errors()
+        ]
+        raise SettingsError("\n".join(sentences)) from None
