@@ -1,0 +1,128 @@
+"""The real servers that tests run against.
+
+postgres            one cluster for the whole run: a private one, or EMSD_TEST_DATABASE_URL / EMSD_DATABASE_URL
+migrated_template   a database with all migrations applied, which nobody connects to
+database_url        a copy of it for one test, dropped afterwards
+mosquitto           one private broker for the whole run; topics are shared, so use names of your own
+broker, mqtt_url    a broker for one test: nothing retained, no sessions; the test may stop and start it
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import uuid
+from collections.abc import Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from emsd.servers import PrivateMosquitto, PrivatePostgres, temporary_folder
+
+
+@dataclass(frozen=True)
+class PostgresServer:
+    """A server that tests may make databases on, by a URL of a role that may do so."""
+
+    url: str
+
+    def url_of(self, database: str) -> str:
+        return urlsplit(self.url)._replace(path=f"/{database}").geturl()
+
+    def execute(self, *statements: str) -> None:
+        """Run each of `statements` outside a transaction, as CREATE DATABASE wants it."""
+
+        async def run() -> None:
+            connection = await asyncpg.connect(self.url)
+            try:
+                for statement in statements:
+                    await connection.execute(statement)
+            finally:
+                await connection.close()
+
+        wait_for(run())
+
+
+def wait_for(work: Coroutine[Any, Any, object]) -> None:
+    """Run `work` in a loop of its own, whatever loop the test uses."""
+    failures: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            asyncio.run(work)
+        except BaseException as error:  # noqa: BLE001  (raised again below, in the thread of the test)
+            failures.append(error)
+
+    thread = threading.Thread(target=target, name="fixture")
+    thread.start()
+    thread.join()
+    if failures:
+        raise failures[0]
+
+
+@pytest.fixture(scope="session")
+def servers_folder() -> Iterator[Path]:
+    """A folder that the account the servers run as can reach; pytest's own folders are closed to it."""
+    with temporary_folder("emsd-tests-") as folder:
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres(servers_folder: Path) -> Iterator[PostgresServer]:
+    given = os.environ.get("EMSD_TEST_DATABASE_URL") or os.environ.get("EMSD_DATABASE_URL")
+    if given:
+        yield PostgresServer(given)
+        return
+    with PrivatePostgres(servers_folder / "postgres", fsync=False) as private:
+        yield PostgresServer(private.url)
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres: PostgresServer) -> Iterator[str]:
+    from emsd.store.migrations import migrate
+
+    name = f"emsd_template_{uuid.uuid4().hex[:12]}"
+    postgres.execute(f"CREATE DATABASE {name}")
+    try:
+        wait_for(migrate(postgres.url_of(name)))
+        # TimescaleDB's scheduler would connect to it, and a database with connections cannot be copied.
+        postgres.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
+        yield name
+    finally:
+        postgres.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(postgres: PostgresServer, migrated_template: str) -> Iterator[str]:
+    name = f"emsd_test_{uuid.uuid4().hex[:12]}"
+    postgres.execute(f"CREATE DATABASE {name} TEMPLATE {migrated_template} STRATEGY file_copy")
+    try:
+        yield postgres.url_of(name)
+    finally:
+        postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="session")
+def mosquitto(servers_folder: Path) -> Iterator[PrivateMosquitto]:
+    with PrivateMosquitto(servers_folder / "mosquitto") as private:
+        yield private
+
+
+@pytest.fixture
+def broker(servers_folder: Path) -> Iterator[PrivateMosquitto]:
+    private = PrivateMosquitto(servers_folder / f"broker-{uuid.uuid4().hex[:12]}")
+    private.start()
+    try:
+        yield private
+    finally:
+        private.stop()
+
+
+@pytest.fixture
+def mqtt_url(broker: PrivateMosquitto) -> str:
+    return broker.url
