@@ -1,0 +1,335 @@
+"""Interval tables: what is dirty, the raw samples behind it, and the upserts of every tier.
+
+Every function takes a connection, because accounting does all of it in one transaction: the marks it deletes and the
+intervals it writes commit together, so a crash in between loses neither.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emsd.readings import instant_us, to_datetime
+from emsd.store.pool import Session
+
+__all__ = [
+    "DirtyMark",
+    "MeasuredEnergy",
+    "MinuteRows",
+    "SampleRange",
+    "SampleRows",
+    "build_days",
+    "build_quarters",
+    "delete_marks",
+    "lead_accounting",
+    "mark_days",
+    "measured_since",
+    "oldest_mark_age_s",
+    "read_dirty_days",
+    "read_marks",
+    "read_samples",
+    "write_minutes",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class DirtyMark:
+    """Some meters have raw readings in the minute that begins at `bucket_us` which no interval reflects yet."""
+
+    mark_id: int
+    bucket_us: int
+    meter_ids: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRange:
+    """Which samples of one meter are wanted: all in [from_us, to_us) and `context` usable ones on either side."""
+
+    meter_id: int
+    from_us: int
+    to_us: int
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class SampleRows:
+    """Samples of one meter in ascending order of time: int64[n] and float64[n] arrays, NaN where NULL."""
+
+    time_us: NDArray[np.int64]
+    import_kwh: NDArray[np.float64]
+    export_kwh: NDArray[np.float64]
+    power_kw: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MinuteRows:
+    """Rows of interval_1m of one meter, column by column, each [k]; NaN becomes NULL."""
+
+    meter_id: int
+    bucket_us: NDArray[np.int64]
+    energy_import_kwh: NDArray[np.float64]
+    energy_export_kwh: NDArray[np.float64]
+    estimated_import_kwh: NDArray[np.float64]
+    estimated_export_kwh: NDArray[np.float64]
+    power_min_kw: NDArray[np.float64]
+    power_avg_kw: NDArray[np.float64]
+    power_max_kw: NDArray[np.float64]
+    coverage: NDArray[np.float64]
+    sample_count: NDArray[np.int64]
+    flags: NDArray[np.uint8]
+
+
+async def read_marks(connection: Session, *, most: int) -> list[DirtyMark]:
+    """Return up to `most` marks, the newest first, so that a backlog never delays what is live."""
+    rows = await connection.fetch(
+        "SELECT mark_id, bucket, meter_ids FROM dirty_interval ORDER BY mark_id DESC LIMIT $1", most
+    )
+    return [DirtyMark(row["mark_id"], instant_us(row["bucket"]), row["meter_ids"]) for row in rows]
+
+
+async def delete_marks(connection: Session, mark_ids: Iterable[int]) -> None:
+    """Delete exactly these marks; one that a concurrent batch adds stays."""
+    await connection.execute("DELETE FROM dirty_interval WHERE mark_id = ANY($1::bigint[])", list(mark_ids))
+
+
+async def lead_accounting(connection: Session) -> bool:
+    """Try to be the only accounting of this database until the transaction ends; False when another one is."""
+    return bool(await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('emsd.accounting'))"))
+
+
+async def oldest_mark_age_s(connection: Session, now: datetime) -> float:
+    """Return how long the oldest marked minute has been waiting [s]; 0 when none waits."""
+    oldest = await connection.fetchval("SELECT min(bucket) FROM dirty_interval")
+    return 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
+
+
+# A usable sample is one that has what the meter's energy is made of: a counter, or else its power. {usable} is one of
+# the two fixed texts below, never a value from outside. The look back is bounded first, because an open one asks every
+# chunk of the hypertable; who finds too little looks again without bound.
+_USABLE: Final = {
+    True: "(energy_import_kwh IS NOT NULL OR energy_export_kwh IS NOT NULL)",
+    False: "active_power_kw IS NOT NULL",
+}
+_READ_SAMPLES: Final = """
+SELECT wanted.meter_id, sample.time, sample.energy_import_kwh, sample.energy_export_kwh, sample.active_power_kw
+FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) AS wanted (meter_id, from_time, to_time)
+CROSS JOIN LATERAL (
+    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
+      WHERE meter_id = wanted.meter_id AND time < wanted.from_time AND time >= wanted.from_time - $4::interval
+        AND {usable} ORDER BY time DESC LIMIT $5)
+    UNION ALL
+    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
+      WHERE meter_id = wanted.meter_id AND time >= wanted.from_time AND time < wanted.to_time)
+    UNION ALL
+    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
+      WHERE meter_id = wanted.meter_id AND time >= wanted.to_time AND time < wanted.to_time + $4::interval
+        AND {usable} ORDER BY time LIMIT $5)
+) AS sample
+ORDER BY wanted.meter_id, sample.time
+"""
+
+
+async def read_samples(
+    connection: Session,
+    ranges: Sequence[SampleRange],
+    *,
+    by_counter: bool,
+    context: int,
+    reach_s: float,
+) -> dict[int, SampleRows]:
+    """Return the samples of each meter in its range, with up to `context` usable ones before and after.
+
+    `by_counter` says whether a counter or the power makes a sample usable; context lies within `reach_s` [s] of the
+    range. A meter without any sample is absent. Meters must not stand twice in `ranges`.
+    """
+    rows = await connection.fetch(
+        _READ_SAMPLES.format(usable=_USABLE[by_counter]),
+        [each.meter_id for each in ranges],
+        [to_datetime(each.from_us) for each in ranges],
+        [to_datetime(each.to_us) for each in ranges],
+        to_datetime(int(reach_s * 1e6)) - to_datetime(0),
+        context,
+    )
+    if not rows:
+        return {}
+    meter_ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
+    time_us = np.fromiter((instant_us(row[1]) for row in rows), dtype=np.int64, count=len(rows))
+    columns = [
+        np.fromiter((np.nan if row[place] is None else row[place] for row in rows), dtype=np.float64, count=len(rows))
+        for place in (2, 3, 4)
+    ]
+    starts = np.flatnonzero(np.concatenate(([True], meter_ids[1:] != meter_ids[:-1])))
+    ends = np.append(starts[1:], len(rows))
+    return {
+        int(meter_ids[start]): SampleRows(time_us[start:end], *(column[start:end] for column in columns))
+        for start, end in zip(starts, ends, strict=True)
+    }
+
+
+_UPDATE_ALL: Final = """
+    energy_import_kwh = excluded.energy_import_kwh, energy_export_kwh = excluded.energy_export_kwh,
+    estimated_import_kwh = excluded.estimated_import_kwh, estimated_export_kwh = excluded.estimated_export_kwh,
+    power_min_kw = excluded.power_min_kw, power_avg_kw = excluded.power_avg_kw, power_max_kw = excluded.power_max_kw,
+    coverage = excluded.coverage, sample_count = excluded.sample_count, flags = excluded.flags,
+    computed_at = excluded.computed_at
+"""
+
+_WRITE_MINUTES: Final = f"""
+INSERT INTO interval_1m (meter_id, bucket, energy_import_kwh, energy_export_kwh, estimated_import_kwh,
+    estimated_export_kwh, power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags)
+SELECT * FROM unnest($1::integer[], $2::timestamptz[], $3::float8[], $4::float8[], $5::float8[], $6::float8[],
+    $7::float4[], $8::float4[], $9::float4[], $10::float4[], $11::integer[], $12::smallint[])
+ON CONFLICT (meter_id, bucket) DO UPDATE SET {_UPDATE_ALL}
+"""  # noqa: S608 - only constants of this module are put together
+
+
+def _nullable(parts: list[NDArray[np.float64]]) -> list[float | None]:
+    whole = np.concatenate(parts)
+    values: list[float | None] = whole.tolist()
+    for position in np.flatnonzero(np.isnan(whole)).tolist():
+        values[position] = None
+    return values
+
+
+async def write_minutes(connection: Session, meters: Sequence[MinuteRows]) -> int:
+    """Insert or replace rows of interval_1m; return how many. No (meter, bucket) may stand twice."""
+    count = sum(each.bucket_us.size for each in meters)
+    if count == 0:
+        return 0
+    await connection.execute(
+        _WRITE_MINUTES,
+        [each.meter_id for each in meters for _ in range(each.bucket_us.size)],
+        [to_datetime(bucket) for each in meters for bucket in each.bucket_us.tolist()],
+        _nullable([each.energy_import_kwh for each in meters]),
+        _nullable([each.energy_export_kwh for each in meters]),
+        np.nan_to_num(np.concatenate([each.estimated_import_kwh for each in meters])).tolist(),
+        np.nan_to_num(np.concatenate([each.estimated_export_kwh for each in meters])).tolist(),
+        _nullable([each.power_min_kw for each in meters]),
+        _nullable([each.power_avg_kw for each in meters]),
+        _nullable([each.power_max_kw for each in meters]),
+        np.concatenate([each.coverage for each in meters]).tolist(),
+        np.concatenate([each.sample_count for each in meters]).tolist(),
+        np.concatenate([each.flags for each in meters]).tolist(),
+    )
+    return count
+
+
+# A tier sums the energy of the one below, weights its mean power by samples, and counts as covered what was covered.
+_SUMS: Final = """
+    sum(part.energy_import_kwh), sum(part.energy_export_kwh),
+    sum(part.estimated_import_kwh), sum(part.estimated_export_kwh),
+    min(part.power_min_kw),
+    (sum(part.power_avg_kw * part.sample_count)
+        / nullif(sum(part.sample_count) FILTER (WHERE part.power_avg_kw IS NOT NULL), 0))::float4,
+    max(part.power_max_kw)
+"""
+
+_BUILD_QUARTERS: Final = f"""
+INSERT INTO interval_15m (meter_id, bucket, energy_import_kwh, energy_export_kwh, estimated_import_kwh,
+    estimated_export_kwh, power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags)
+SELECT wanted.meter_id, wanted.bucket, {_SUMS}, sum(part.coverage) / 15, sum(part.sample_count), bit_or(part.flags)
+FROM unnest($1::integer[], $2::timestamptz[]) AS wanted (meter_id, bucket)
+JOIN LATERAL (
+    SELECT * FROM interval_1m
+    WHERE meter_id = wanted.meter_id AND bucket >= wanted.bucket AND bucket < wanted.bucket + INTERVAL '15 minutes'
+) AS part ON true
+GROUP BY wanted.meter_id, wanted.bucket
+ON CONFLICT (meter_id, bucket) DO UPDATE SET {_UPDATE_ALL}
+"""  # noqa: S608 - only constants of this module are put together
+
+_BUILD_DAYS: Final = f"""
+INSERT INTO interval_1d (meter_id, day, bucket, energy_import_kwh, energy_export_kwh, estimated_import_kwh,
+    estimated_export_kwh, power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags)
+SELECT wanted.meter_id, wanted.day, wanted.from_time, {_SUMS},
+    sum(part.coverage) * 900 / extract(epoch FROM wanted.to_time - wanted.from_time),
+    sum(part.sample_count), bit_or(part.flags)
+FROM unnest($1::integer[], $2::date[], $3::timestamptz[], $4::timestamptz[])
+    AS wanted (meter_id, day, from_time, to_time)
+JOIN LATERAL (
+    SELECT * FROM interval_15m
+    WHERE meter_id = wanted.meter_id AND bucket >= wanted.from_time AND bucket < wanted.to_time
+) AS part ON true
+GROUP BY wanted.meter_id, wanted.day, wanted.from_time, wanted.to_time
+ON CONFLICT (meter_id, day) DO UPDATE SET bucket = excluded.bucket, {_UPDATE_ALL}
+"""  # noqa: S608 - only constants of this module are put together
+
+
+async def build_quarters(connection: Session, wanted: Sequence[tuple[int, int]]) -> None:
+    """Build rows of interval_15m for (meter_id, bucket_us) pairs from interval_1m."""
+    if wanted:
+        await connection.execute(
+            _BUILD_QUARTERS, [meter for meter, _ in wanted], [to_datetime(bucket) for _, bucket in wanted]
+        )
+
+
+async def mark_days(connection: Session, wanted: Iterable[tuple[int, date]]) -> None:
+    """Mark local days whose row in interval_1d no longer reflects interval_15m."""
+    pairs = list(wanted)
+    if pairs:
+        await connection.execute(
+            "INSERT INTO dirty_day (meter_id, day) SELECT * FROM unnest($1::integer[], $2::date[])"
+            " ON CONFLICT DO NOTHING",
+            [meter for meter, _ in pairs],
+            [day for _, day in pairs],
+        )
+
+
+async def read_dirty_days(connection: Session, *, up_to: date, most: int) -> list[tuple[int, date]]:
+    """Return up to `most` marked (meter_id, day) pairs, no later day than `up_to`."""
+    rows = await connection.fetch(
+        "SELECT meter_id, day FROM dirty_day WHERE day <= $1 ORDER BY day DESC, meter_id LIMIT $2", up_to, most
+    )
+    return [(row["meter_id"], row["day"]) for row in rows]
+
+
+async def build_days(connection: Session, wanted: Sequence[tuple[int, date, datetime, datetime]]) -> None:
+    """Build rows of interval_1d for (meter_id, local day, its begin, its end) from interval_15m; clear their marks."""
+    if not wanted:
+        return
+    meters = [each[0] for each in wanted]
+    days = [each[1] for each in wanted]
+    await connection.execute(_BUILD_DAYS, meters, days, [each[2] for each in wanted], [each[3] for each in wanted])
+    await connection.execute(
+        "DELETE FROM dirty_day USING unnest($1::integer[], $2::date[]) AS done (meter_id, day)"
+        " WHERE dirty_day.meter_id = done.meter_id AND dirty_day.day = done.day",
+        meters,
+        days,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredEnergy:
+    """Energy of one meter from some bucket on, up to its last sample."""
+
+    import_kwh: float
+    export_kwh: float
+    estimated_kwh: float
+    last_sample_us: int
+
+
+_MEASURED_SINCE: Final = """
+SELECT minute.meter_id, coalesce(sum(energy_import_kwh), 0) AS import, coalesce(sum(energy_export_kwh), 0) AS export,
+    sum(estimated_import_kwh) + sum(estimated_export_kwh) AS estimated, last_sample.time AS last_time
+FROM interval_1m AS minute
+JOIN LATERAL (
+    SELECT time FROM reading
+    WHERE meter_id = minute.meter_id AND time >= $1
+        AND (energy_import_kwh IS NOT NULL OR energy_export_kwh IS NOT NULL)
+    ORDER BY time DESC LIMIT 1
+) AS last_sample ON true
+WHERE minute.bucket >= $1
+GROUP BY minute.meter_id, last_sample.time
+"""
+
+
+async def measured_since(connection: Session, from_: datetime) -> dict[int, MeasuredEnergy]:
+    """Return what every meter with a counter measured from the minute `from_` up to its last sample, by meter id."""
+    rows = await connection.fetch(_MEASURED_SINCE, from_)
+    return {
+        row["meter_id"]: MeasuredEnergy(row["import"], row["export"], row["estimated"], instant_us(row["last_time"]))
+        for row in rows
+    }
