@@ -1,0 +1,132 @@
+"""Which minutes to compute, and how far around them to read; pure.
+
+A reading changes more than its own minute. The energy between two samples is spread over the time between them, and a
+suspect sample is judged by up to CONTEXT_SAMPLES later ones. So a run of marked minutes is widened to the minutes of
+the CONTEXT_SAMPLES usable samples on either side, and as many again are read beyond those.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from emsd.accounting.accounts import MeterAccount
+from emsd.energy.counters import CONTEXT_SAMPLES
+from emsd.energy.meters import MeterSamples, meter_buckets
+from emsd.energy.series import BUCKET_1M_US, US_PER_S, bucket_edges, ceil_us, floor_us
+from emsd.store.intervals import DirtyMark, MinuteRows, SampleRows
+
+__all__ = ["READ_CONTEXT", "Run", "compute", "runs_of", "take", "usable_times", "widened"]
+
+READ_CONTEXT = 2 * CONTEXT_SAMPLES
+"""Usable samples to read on either side of a run."""
+
+_JOIN_US = 5 * BUCKET_1M_US
+"""Marked minutes no farther apart than this form one run: reading the hole is cheaper than a second run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Minutes [from_us, to_us) of one meter to be computed."""
+
+    account: MeterAccount
+    from_us: int
+    to_us: int
+
+    def before_by_schedule(self) -> Run:
+        """Widen to where CONTEXT_SAMPLES polls should lie before the run, so that one read is mostly enough."""
+        span_us = math.ceil(CONTEXT_SAMPLES * self.account.poll_interval_s * US_PER_S)
+        return replace(self, from_us=floor_us(self.from_us - span_us, BUCKET_1M_US))
+
+    def covers(self, other: Run) -> bool:
+        """Whether the minutes of `other` are all among these."""
+        return self.from_us <= other.from_us and other.to_us <= self.to_us
+
+
+def take(marks: Sequence[DirtyMark], most_minutes: int) -> tuple[list[DirtyMark], dict[int, set[int]]]:
+    """Return the leading marks whose meter-minutes number at most `most_minutes` (at least one mark), by meter."""
+    taken: list[DirtyMark] = []
+    minutes: dict[int, set[int]] = defaultdict(set)
+    total = 0
+    for mark in marks:
+        total += len(mark.meter_ids)
+        if taken and total > most_minutes:
+            break
+        taken.append(mark)
+        for meter_id in mark.meter_ids:
+            minutes[meter_id].add(mark.bucket_us)
+    return taken, minutes
+
+
+def runs_of(account: MeterAccount, buckets_us: Iterable[int]) -> list[Run]:
+    """Join marked minutes that lie close together into runs, the latest first."""
+    ordered = sorted(buckets_us)
+    runs: list[Run] = []
+    begin = last = ordered[0]
+    for bucket in ordered[1:]:
+        if bucket - last > _JOIN_US:
+            runs.append(Run(account, begin, last + BUCKET_1M_US))
+            begin = bucket
+        last = bucket
+    runs.append(Run(account, begin, last + BUCKET_1M_US))
+    return runs[::-1]
+
+
+def usable_times(account: MeterAccount, rows: SampleRows) -> NDArray[np.int64]:
+    """Return the times [us] of the samples that energy can be made of."""
+    if account.by_counter:
+        usable = np.isfinite(rows.import_kwh) | np.isfinite(rows.export_kwh)
+    else:
+        usable = np.isfinite(rows.power_kw)
+    return rows.time_us if usable.all() else rows.time_us[usable]
+
+
+def widened(run: Run, times_us: NDArray[np.int64]) -> Run:
+    """Widen a run to the minutes of CONTEXT_SAMPLES usable samples on either side, or as many as there are."""
+    first = int(np.searchsorted(times_us, run.from_us))
+    last = int(np.searchsorted(times_us, run.to_us))
+    before = times_us[max(0, first - CONTEXT_SAMPLES) : first]
+    after = times_us[last : last + CONTEXT_SAMPLES]
+    from_us = floor_us(int(before[0]), BUCKET_1M_US) if before.size else run.from_us
+    to_us = ceil_us(int(after[-1]) + 1, BUCKET_1M_US) if after.size else run.to_us
+    return replace(run, from_us=min(from_us, run.from_us), to_us=max(to_us, run.to_us))
+
+
+def compute(run: Run, rows: SampleRows) -> MinuteRows | None:
+    """Compute the minutes of a run from its samples and their context; None when nothing is known of any of them."""
+    account = run.account
+    samples = MeterSamples(
+        rows.time_us,
+        import_kwh=rows.import_kwh if account.has_import else None,
+        export_kwh=rows.export_kwh if account.has_export else None,
+        power_kw=rows.power_kw,
+    )
+    edges_us = bucket_edges(run.from_us, run.to_us, BUCKET_1M_US)
+    buckets = meter_buckets(samples, account.rules, edges_us, power_method=account.power_method)
+    known = (
+        np.isfinite(buckets.energy_import_kwh)
+        | np.isfinite(buckets.energy_export_kwh)
+        | (buckets.sample_count > 0)
+        | (buckets.flags != 0)
+    )
+    if not known.any():
+        return None
+    return MinuteRows(
+        meter_id=account.meter_id,
+        bucket_us=edges_us[:-1][known],
+        energy_import_kwh=buckets.energy_import_kwh[known],
+        energy_export_kwh=buckets.energy_export_kwh[known],
+        estimated_import_kwh=buckets.estimated_import_kwh[known],
+        estimated_export_kwh=buckets.estimated_export_kwh[known],
+        power_min_kw=buckets.power_min_kw[known],
+        power_avg_kw=buckets.power_avg_kw[known],
+        power_max_kw=buckets.power_max_kw[known],
+        coverage=buckets.coverage[known],
+        sample_count=buckets.sample_count[known],
+        flags=buckets.flags[known],
+    )
