@@ -1,0 +1,121 @@
+"""From the alarms of a plant to one rule for each meter that they watch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from zoneinfo import ZoneInfo
+
+from emsd.alarms.rules import Rule, Stale, Threshold
+from emsd.errors import ConfigurationError
+from emsd.plant.models import Alarm, Meter, Plant, Priority, StaleAlarm
+from emsd.plant.profile import Profile
+
+__all__ = ["BoundRule", "bind_rules"]
+
+
+@dataclass(frozen=True, slots=True)
+class BoundRule:
+    """One alarm at one meter: when it is raised, and all that a person who is called has to read."""
+
+    meter_id: int
+    rule_key: str
+    name: str
+    priority: Priority
+    rule: Rule
+    targets: tuple[str, ...]
+    """Keys of the notification targets that want alarms of this priority."""
+    advice: str
+    site_name: str
+    zone: ZoneInfo
+    asset_name: str
+    meter_name: str
+
+
+def bind_rules(plant: Plant, profiles: Mapping[str, Profile], meter_ids: Mapping[str, int]) -> list[BoundRule]:
+    """Return the rules of every alarm of `plant`, one for each meter that it watches.
+
+    An alarm watches the meters that it names, and those of assets of its kind whose profile delivers the quantity. A
+    stale alarm with neither watches all meters, save those whose profile reports by exception: their silence is no
+    fault. `meter_ids` maps the key of a meter to its number in the database.
+
+    Raises:
+        ConfigurationError: one line for each alarm that could never be raised, or never return.
+    """
+    problems: list[str] = []
+    bound: list[BoundRule] = []
+    for alarm in plant.alarms:
+        try:
+            bound.extend(_bind(alarm, plant, profiles, meter_ids))
+        except ValueError as error:
+            problems.append(f"alarm {alarm.key}: {error}")
+    if problems:
+        raise ConfigurationError("\n".join(problems))
+    return bound
+
+
+def _bind(
+    alarm: Alarm, plant: Plant, profiles: Mapping[str, Profile], meter_ids: Mapping[str, int]
+) -> Iterator[BoundRule]:
+    """Yield the rules of one alarm; raises ValueError, as do all below, when it cannot work."""
+    wanted = {target.key: target.priorities for target in plant.notification_targets}
+    missing = sorted(set(alarm.notify) - set(wanted))
+    if missing:
+        raise ValueError(f"notifies {', '.join(missing)}, which is no notification target; add it, or take it out")
+    assets = {asset.key: asset for asset in plant.assets}
+    for meter in _watched(alarm, plant, profiles):
+        yield BoundRule(
+            meter_id=meter_ids[meter.key],
+            rule_key=alarm.key,
+            name=alarm.name,
+            priority=alarm.priority,
+            rule=_rule(alarm, meter),
+            targets=tuple(key for key in dict.fromkeys(alarm.notify) if alarm.priority in wanted[key]),
+            advice=alarm.advice,
+            site_name=plant.site.name,
+            zone=plant.site.zone,
+            asset_name=assets[meter.asset].name,
+            meter_name=meter.name,
+        )
+
+
+def _watched(alarm: Alarm, plant: Plant, profiles: Mapping[str, Profile]) -> Sequence[Meter]:
+    """Return the meters that `alarm` watches, in the order of the plant."""
+    unknown = sorted(set(alarm.meters) - {meter.key for meter in plant.meters})
+    if unknown:
+        raise ValueError(f"names the meter {', '.join(unknown)}, which the plant does not have")
+    of_kind = {asset.key for asset in plant.assets if asset.kind is alarm.asset_kind}
+    if isinstance(alarm, StaleAlarm):
+        all_meters = not alarm.meters and alarm.asset_kind is None
+        return [
+            meter
+            for meter in plant.meters
+            if meter.key in alarm.meters
+            or ((all_meters or meter.asset in of_kind) and not _reports_by_exception(profiles[meter.profile]))
+        ]
+    silent = [
+        meter.key
+        for meter in plant.meters
+        if meter.key in alarm.meters and alarm.quantity not in profiles[meter.profile].quantities
+    ]
+    if silent:
+        raise ValueError(f"needs {alarm.quantity}, which {', '.join(silent)} does not deliver; see the meter's profile")
+    watched = [
+        meter
+        for meter in plant.meters
+        if meter.key in alarm.meters
+        or (meter.asset in of_kind and alarm.quantity in profiles[meter.profile].quantities)
+    ]
+    if not watched:
+        raise ValueError("watches no meter; name meters, or an asset_kind whose meters deliver the quantity")
+    return watched
+
+
+def _reports_by_exception(profile: Profile) -> bool:
+    return profile.mqtt is not None and profile.mqtt.reporting == "by_exception"
+
+
+def _rule(alarm: Alarm, meter: Meter) -> Rule:
+    if isinstance(alarm, StaleAlarm):
+        return Stale.after(alarm.after_polls, meter.poll_interval_s)
+    return Threshold(alarm.quantity, alarm.above, alarm.below, alarm.deadband, alarm.on_delay_s)
