@@ -1,0 +1,64 @@
+"""Builds the application; whoever runs it (uvicorn, a test) brings everything that it needs."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from emsd import __version__
+from emsd.api.dependencies import ApiDependencies, ConfigurationCache
+from emsd.api.problems import install_problem_handlers
+from emsd.api.rolling import SumsCache
+from emsd.api.routers import alarms, energy, live, plant, service, values
+from emsd.api.schemas import ProblemDetail
+from emsd.api.security import BodyLimit, SecurityHeaders
+
+__all__ = ["create_app"]
+
+_DESCRIPTION: Final = """
+Energy, carbon, values and alarms of one site.
+
+Times are RFC 3339 with an offset; answers are in UTC. Units stand in the names of fields. What is not known is null,
+never 0. Errors are problem objects (RFC 9457). Everything that writes needs a bearer token.
+"""
+
+
+def create_app(dependencies: ApiDependencies) -> FastAPI:
+    """Return the application for one site; it owns nothing, so pool and live values outlive it."""
+    app = FastAPI(
+        title="emsd",
+        version=__version__,
+        summary="Real-time energy monitoring",
+        description=_DESCRIPTION,
+        redoc_url=None,
+        license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
+    )
+    app.state.dependencies = dependencies
+    app.state.configuration = ConfigurationCache(dependencies.pool, dependencies.site_id, dependencies.plant_age_s)
+    app.state.sums = SumsCache(dependencies.pool, dependencies.sums_age_s)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(SecurityHeaders)
+    install_problem_handlers(app)
+    for resource in (plant, values, energy, alarms, live, service):
+        app.include_router(resource.router)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+    return app
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """Return the OpenAPI document with the schema of problems, made once."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title,
+            version=app.version,
+            summary=app.summary,
+            description=app.description,
+            routes=app.routes,
+            license_info=app.license_info,
+        )
+        schema = ProblemDetail.model_json_schema(ref_template="#/components/schemas/{model}")
+        document["components"]["schemas"] |= {**schema.pop("$defs", {}), "ProblemDetail": schema}
+        app.openapi_schema = document
+    return app.openapi_schema
