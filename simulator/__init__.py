@@ -1,0 +1,24 @@
+"""A stand-in for every meter of a plant, with exact ground truth.
+
+noise, sky            what chance and the weather do, as pure functions of seed and time
+machines, loads       what an asset of each kind draws
+rules, topology       the plant's description -> rows of power and the tree of buses
+tables                the rows on 10 s knots, one UTC day at a time, with exact integrals
+instruments, readouts, initial
+                      what a meter on an asset would show, and since when it has been counting
+truth                 SimulatedPlant: power, quantities and true energy of every meter at any time
+points, sunspec, layout, payload
+                      canonical values -> registers and messages, with code of its own: a mistake shared with the
+                      collectors' codec would cancel itself and no test would see it
+bank, modbus_server, mqtt_publisher
+                      the devices on the wire
+service, clock        Simulator: all of it, started and stopped together
+history, fleet        readings of a time before it ran, and plants of many equal meters
+"""
+
+from simulator.fleet import fleet, fleet_profile
+from simulator.history import history
+from simulator.service import Simulator
+from simulator.truth import Disturbance, EnergyTruth, SimulatedPlant
+
+__all__ = ["Disturbance", "EnergyTruth", "SimulatedPlant", "Simulator", "fleet", "fleet_profile", "history"]

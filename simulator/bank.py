@@ -1,0 +1,84 @@
+"""Units of a device server: their registers, renewed from physics when somebody asks and they are too old.
+
+A bank is a group of units with one layout that are renewed together. Few units get a bank each, so that their values
+are taken at the very request; many share one, so that a thousand meters cost a thousandth each.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from simulator.layout import Layout, Span, wanted_quantities
+from simulator.truth import SimulatedPlant
+
+__all__ = ["SHARED_FROM_UNITS", "Bank", "Unit"]
+
+SHARED_FROM_UNITS = 32
+"""From this many units of one layout on an endpoint, they are renewed together."""
+
+
+class Bank:
+    """Registers of some meters with one layout."""
+
+    def __init__(
+        self,
+        physics: SimulatedPlant,
+        layout: Layout,
+        meter_keys: Sequence[str],
+        *,
+        now_us: Callable[[], int],
+        refresh_s: float,
+    ) -> None:
+        self.layout = layout
+        self._physics = physics
+        self._bench = physics.bench(meter_keys)
+        self._names = wanted_quantities(layout)
+        self._now_us = now_us
+        self._refresh_us: int = round(refresh_s * 1e6)
+        self._templates = np.stack([layout.image_template(key) for key in meter_keys])
+        self._taken_us: int | None = None
+        self._image = b""
+
+    @property
+    def unit_bytes(self) -> int:
+        """Length of one unit's part of the image."""
+        return 2 * int(self._templates.shape[1])
+
+    def image(self) -> bytes:
+        """Return the registers of all units, one after the other, no older than `refresh_s`."""
+        now = self._now_us()
+        if self._taken_us is None or abs(now - self._taken_us) >= self._refresh_us:
+            self.renew(now)
+        return self._image
+
+    def renew(self, now_us: int) -> None:
+        """Take the values of one instant."""
+        values = self._physics.look(self._bench, np.array([now_us], dtype=np.int64), self._names)
+        self._image = self.layout.images(values, self._templates).astype(">u2").tobytes()
+        self._taken_us = now_us
+
+
+@dataclass(slots=True)
+class Unit:
+    """One Modbus unit, and what it was asked."""
+
+    meter_key: str
+    bank: Bank
+    position: int
+    requests: int = 0
+    refusals: Counter[int] = field(default_factory=Counter)
+    """Exceptions answered, by code."""
+
+    def read(self, function: int, address: int, count: int) -> bytes | int:
+        """Return the registers as they travel, or the exception code of the refusal."""
+        self.requests += 1
+        plan = self.bank.layout.plan(function, address, count)
+        if not isinstance(plan, Span):
+            self.refusals[plan] += 1
+            return plan
+        start = self.position * self.bank.unit_bytes
+        return self.bank.image()[start + plan.start : start + plan.stop]

@@ -1,0 +1,217 @@
+"""What meters would show: every canonical quantity, from the power, load and weather behind it.
+
+Each group of quantities belongs to one kind of instrument and is computed only when one of its quantities is wanted; a
+meter may show any of them, whatever its asset is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+from emsd.quantities import RUN_STATE_CODES, RunState
+from simulator.instruments import Instrument, Look
+from simulator.machines import CHILLED_WATER_C, SPECIFIC_POWER_KW_MIN_M3, chiller_cooling, condenser_water_c
+from simulator.noise import FloatArray, IntArray, Stream
+from simulator.tables import Tables
+
+__all__ = ["look"]
+
+_SQRT_3 = 3.0**0.5
+_KJ_PER_KG_K = 4.186  # specific heat of water
+_NORMAL_PER_FREE = 0.9317  # 273.15/293.15: free air at 20 C to normal conditions at 0 C
+_LOWER_BAR, _UPPER_BAR = 6.8, 7.5
+
+
+def look(
+    meter: Instrument, tables: Tables, site: Stream, time_us: IntArray, anchor_us: int, wanted: Iterable[str]
+) -> dict[str, FloatArray]:
+    """Return the wanted quantities of stacked meters at some instants.
+
+    time_us  int64[n]; with m meters either m or n is 1
+    site     chance that all meters of the site share: grid voltage and frequency
+
+    Beside the vocabulary there is current_total_a, which SunSpec inverters must have. Raises KeyError for any other.
+    """
+    shape = np.broadcast_shapes(meter.active_row.shape, time_us.shape)
+    view = Look(meter, tables, site, time_us, (time_us - anchor_us) / 3.6e9)
+    known: dict[str, FloatArray] = {}
+    result: dict[str, FloatArray] = {}
+    for name in wanted:
+        if name not in known:
+            known.update(_GROUP_OF[name](view))
+        value = known[name]
+        result[name] = value if value.shape == shape else np.broadcast_to(value, shape)
+    return result
+
+
+def _power(view: Look) -> dict[str, FloatArray]:
+    meter = view.meter
+    p = view.active_kw
+    q = view.row(meter.reactive_row, meter.reactive_factor)
+    s = np.hypot(p, q)
+    shares = (meter.share_l1, meter.share_l2, 1.0 - meter.share_l1 - meter.share_l2)
+    phase_v = meter.nominal_v / _SQRT_3 * (1.0 + 0.012 * view.site_noise(1, 600.0) + 0.003 * view.site_noise(2, 20.0))
+    v1, v2, v3 = phase_v * (1.0 + 0.002 * meter.level), phase_v, phase_v * (1.0 - 0.003 * meter.level)
+    currents = [s * share * 1000.0 / v for share, v in zip(shares, (v1, v2, v3), strict=True)]
+    i1, i2, i3 = currents
+    neutral = np.sqrt(np.maximum(i1**2 + i2**2 + i3**2 - i1 * i2 - i2 * i3 - i3 * i1, 0.0))
+    drawn = s > 0
+    return {
+        "active_power_kw": p,
+        "active_power_l1_kw": p * shares[0],
+        "active_power_l2_kw": p * shares[1],
+        "active_power_l3_kw": p * shares[2],
+        "reactive_power_kvar": q,
+        "apparent_power_kva": s,
+        "power_factor": np.where(drawn, p / np.where(drawn, s, 1.0), 1.0),
+        "frequency_hz": 50.0 + 0.03 * view.site_noise(3, 40.0),
+        "voltage_l1_n_v": v1,
+        "voltage_l2_n_v": v2,
+        "voltage_l3_n_v": v3,
+        "voltage_l1_l2_v": np.sqrt(v1**2 + v2**2 + v1 * v2),
+        "voltage_l2_l3_v": np.sqrt(v2**2 + v3**2 + v2 * v3),
+        "voltage_l3_l1_v": np.sqrt(v3**2 + v1**2 + v3 * v1),
+        "current_l1_a": i1,
+        "current_l2_a": i2,
+        "current_l3_a": i3,
+        "current_n_a": neutral,
+        "current_total_a": i1 + i2 + i3,
+        "voltage_thd_percent": 1.8 + 0.5 * view.site_noise(4, 900.0),
+        "current_thd_percent": np.where(drawn, 4.0 + 6.0 * meter.level + view.own_noise(5, 300.0), 0.0),
+    }
+
+
+def _energy(view: Look) -> dict[str, FloatArray]:
+    meter = view.meter
+    active = view.tables.integral(meter.active_row, view.time_us)
+    reactive = view.tables.integral(meter.reactive_row, view.time_us)
+    apparent = view.tables.integral(meter.apparent_row, view.time_us)
+    return {
+        "energy_import_kwh": view.initial("energy_import_kwh") + active.positive * meter.active_factor,
+        "energy_export_kwh": view.initial("energy_export_kwh") + active.negative * meter.active_factor,
+        "reactive_energy_import_kvarh": view.initial("reactive_energy_import_kvarh")
+        + reactive.positive * meter.reactive_factor,
+        "reactive_energy_export_kvarh": view.initial("reactive_energy_export_kvarh")
+        + reactive.negative * meter.reactive_factor,
+        "apparent_energy_import_kvah": view.initial("apparent_energy_import_kvah")
+        + (apparent.positive + apparent.negative) * meter.apparent_factor,
+    }
+
+
+def _machine(view: Look) -> dict[str, FloatArray]:
+    meter, load = view.meter, view.load
+    codes = {state: RUN_STATE_CODES[state] for state in RunState}
+    compressor = np.where(load >= 0.5, codes[RunState.LOADED], codes[RunState.UNLOADED])
+    other = np.where(load > 0.0, codes[RunState.RUNNING], codes[RunState.OFF])
+    loaded_h = view.tables.integral(meter.load_row, view.time_us).positive * meter.load_factor
+    return {
+        "run_state": np.where(meter.is_compressor > 0, compressor, other),
+        "capacity_percent": 100.0 * np.clip(load, 0.0, 1.0),
+        "running_hours_h": view.initial("running_hours_h") + view.since_anchor_h,
+        "loaded_hours_h": view.initial("loaded_hours_h") + loaded_h,
+        "starts_count": view.initial("starts_count"),
+    }
+
+
+def _air(view: Look) -> dict[str, FloatArray]:
+    """A machine that never stops: loaded it fills the receiver, unloaded the net empties it."""
+    meter, load, ambient = view.meter, view.load, view.weather("ambient_c")
+    receiver = np.clip(view.row(meter.receiver_row, np.ones(1)), 0.0, 1.0)
+    discharge = _LOWER_BAR + (_UPPER_BAR - _LOWER_BAR) * receiver
+    flow = meter.rated_kw / SPECIFIC_POWER_KW_MIN_M3 * 60.0 * _NORMAL_PER_FREE
+    volume_h = view.tables.integral(meter.load_row, view.time_us).positive * meter.load_factor
+    warm = 68.0 + 0.4 * ambient + 3.0 * meter.level + view.own_noise(11, 400.0)
+    drop = 0.12 + 0.18 * meter.level
+    return {
+        "discharge_pressure_bar": discharge,
+        "sump_pressure_bar": np.where(load >= 0.5, discharge + drop + 0.15, 2.5),
+        "separator_pressure_drop_bar": drop * np.clip(load, 0.1, 1.0),
+        "airend_temperature_c": warm + 12.0,
+        "coolant_temperature_c": warm,
+        "aftercooler_temperature_c": ambient + 9.0,
+        "air_flow_nm3h": flow * load,
+        "air_volume_nm3": view.initial("air_volume_nm3") + flow * volume_h,
+        "line_pressure_bar": discharge - 0.15,
+    }
+
+
+def _water(view: Look) -> dict[str, FloatArray]:
+    """A chiller that keeps its set-point; the water it gets back is warmer by the heat it takes out."""
+    meter = view.meter
+    load = np.clip(view.load, 0.0, 1.0)
+    entering_condenser = condenser_water_c(view.weather("wet_bulb_c"))
+    leaving = CHILLED_WATER_C + 0.15 * view.own_noise(21, 240.0)
+    state = chiller_cooling(np.full_like(load, CHILLED_WATER_C), entering_condenser, load)
+    reference_kw = meter.rated_kw * 5.5
+    cooling_kw = state.cooling_share * reference_kw
+    water_m3h = reference_kw / (5.0 * _KJ_PER_KG_K) * 3.6  # 5 K at full load
+    rise = 5.0 * cooling_kw / reference_kw
+    heat_share = state.cooling_share + state.power_share
+    return {
+        "chilled_water_leaving_temperature_c": leaving,
+        "chilled_water_entering_temperature_c": leaving + rise,
+        "condenser_water_entering_temperature_c": entering_condenser,
+        "condenser_water_leaving_temperature_c": entering_condenser + 5.0 * heat_share,
+        "chilled_water_setpoint_c": np.full(1, CHILLED_WATER_C),
+        "evaporator_refrigerant_temperature_c": leaving - 1.5 - load,
+        "condenser_refrigerant_temperature_c": entering_condenser + 5.0 * heat_share + 1.5,
+        "water_flow_m3h": water_m3h * (1.0 + 0.004 * view.own_noise(22, 60.0)),
+    }
+
+
+def _direct_current(view: Look) -> dict[str, FloatArray]:
+    power = np.maximum(-view.active_kw, 0.0) / 0.97
+    lit = power > 0
+    voltage = np.where(lit, 690.0 - 2.0 * (view.weather("ambient_c") - 20.0) + 8.0 * view.own_noise(31, 200.0), 0.0)
+    return {
+        "dc_power_kw": power,
+        "dc_voltage_v": voltage,
+        "dc_current_a": np.where(lit, power * 1000.0 / np.where(lit, voltage, 1.0), 0.0),
+        "cabinet_temperature_c": view.weather("ambient_c") + 6.0 + 18.0 * np.abs(view.load),
+    }
+
+
+def _outdoors(view: Look) -> dict[str, FloatArray]:
+    """A pyranometer at night looks into a sky colder than itself and shows slightly less than nothing."""
+    light, ambient = view.weather("irradiance_w_m2"), view.weather("ambient_c")
+    return {
+        "irradiance_w_m2": np.where(light > 0, light, -1.2 + 0.6 * view.own_noise(41, 600.0)),
+        "module_temperature_c": ambient + light * (45.0 - 20.0) / 800.0,
+        "ambient_temperature_c": ambient,
+        "sensor_temperature_c": ambient + 0.006 * light,
+    }
+
+
+def _room(view: Look) -> dict[str, FloatArray]:
+    outdoor = view.weather("humidity_percent")
+    indoor = 45.0 + 1.5 * view.own_noise(51, 1200.0)
+    return {
+        "relative_humidity_percent": np.where(view.meter.is_outdoor > 0, outdoor, indoor),
+        "room_temperature_c": 22.0 + 0.25 * view.own_noise(52, 900.0),
+        "room_pressure_pa": 21.0 + 1.5 * view.own_noise(53, 120.0),
+    }
+
+
+_Group = Callable[[Look], dict[str, FloatArray]]
+
+_GROUPS: dict[_Group, str] = {
+    _power: "active_power_kw active_power_l1_kw active_power_l2_kw active_power_l3_kw reactive_power_kvar "
+    "apparent_power_kva power_factor frequency_hz voltage_l1_n_v voltage_l2_n_v voltage_l3_n_v voltage_l1_l2_v "
+    "voltage_l2_l3_v voltage_l3_l1_v current_l1_a current_l2_a current_l3_a current_n_a current_total_a "
+    "voltage_thd_percent current_thd_percent",
+    _energy: "energy_import_kwh energy_export_kwh reactive_energy_import_kvarh reactive_energy_export_kvarh "
+    "apparent_energy_import_kvah",
+    _machine: "run_state capacity_percent running_hours_h loaded_hours_h starts_count",
+    _air: "discharge_pressure_bar sump_pressure_bar separator_pressure_drop_bar airend_temperature_c "
+    "coolant_temperature_c aftercooler_temperature_c air_flow_nm3h air_volume_nm3 line_pressure_bar",
+    _water: "chilled_water_leaving_temperature_c chilled_water_entering_temperature_c "
+    "condenser_water_leaving_temperature_c condenser_water_entering_temperature_c chilled_water_setpoint_c "
+    "evaporator_refrigerant_temperature_c condenser_refrigerant_temperature_c water_flow_m3h",
+    _direct_current: "dc_power_kw dc_voltage_v dc_current_a cabinet_temperature_c",
+    _outdoors: "irradiance_w_m2 module_temperature_c ambient_temperature_c sensor_temperature_c",
+    _room: "relative_humidity_percent room_temperature_c room_pressure_pa",
+}
+
+_GROUP_OF: dict[str, _Group] = {name: group for group, names in _GROUPS.items() for name in names.split()}

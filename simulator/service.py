@@ -1,0 +1,210 @@
+"""Simulator: every connection of a plant served, every MQTT meter publishing, and the truth at hand."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from datetime import datetime
+from types import TracebackType
+from typing import Final, Self
+
+import structlog
+
+from emsd.errors import ConfigurationError
+from emsd.plant.models import Meter, ModbusTcpConnection, MqttConnection, Plant
+from emsd.plant.profile import Profile
+from emsd.readings import to_datetime
+from simulator.bank import SHARED_FROM_UNITS, Bank, Unit
+from simulator.clock import wall_clock_us
+from simulator.layout import Layout
+from simulator.modbus_server import ModbusEndpoint, check_loopback, serve_modbus
+from simulator.mqtt_publisher import MqttPublisher
+from simulator.truth import Disturbance, SimulatedPlant, month_start
+
+__all__ = ["REFRESH_S", "Simulator"]
+
+_log = structlog.get_logger(__name__)
+
+REFRESH_S: Final = 0.2
+"""How old a register may be when it is read [s]; real meters renew theirs every 0.1 to 1 s."""
+
+
+class Simulator:
+    """A running stand-in for a plant's meters; reusable, not reentrant.
+
+    async with Simulator(plant, profiles, seed=1) as sim:
+        sim.ports["substation"]                                   where each Modbus connection listens
+        sim.truth.true_energy_kwh("incomer", from_us, to_us)      what the service should have measured
+    """
+
+    def __init__(
+        self,
+        plant: Plant,
+        profiles: Mapping[str, Profile],
+        *,
+        seed: int = 1,
+        anchor: datetime | None = None,
+        disturbances: Sequence[Disturbance] = (),
+        free_ports: bool = False,
+        bind_host: str | None = None,
+        allow_remote: bool = False,
+        silent_for_unknown_units: bool = False,
+        refresh_s: float = REFRESH_S,
+        publish_when: asyncio.Event | None = None,
+        now_us: Callable[[], int] = wall_clock_us,
+    ) -> None:
+        """Prepare a simulator; nothing listens before `async with`.
+
+        anchor        counters begin at the UTC midnight before it; absent: the first of this month
+        free_ports    let every Modbus connection take a free port instead of its own; see `ports` and `served_plant`
+        bind_host     listen here instead of on the host of each connection
+        allow_remote  listen on addresses that other machines reach, too
+        refresh_s     oldest register value that is answered [s]
+        publish_when  MQTT devices are silent until it is set; a broker keeps no message for who has not yet subscribed
+
+        Raises:
+            ConfigurationError: the plant cannot be simulated, or would listen for other machines.
+        """
+        self.plant = plant
+        self.truth = SimulatedPlant(
+            plant, profiles, seed, anchor=anchor or month_start(to_datetime(now_us())), disturbances=disturbances
+        )
+        self.endpoints: dict[str, ModbusEndpoint] = {}
+        self.publishers: dict[str, MqttPublisher] = {}
+        self._addresses: dict[str, tuple[str, int]] = {}
+        self._now_us = now_us
+        self._refresh_s = refresh_s
+        self._publish_when = publish_when
+        self._stack: AsyncExitStack | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        meters = _by_connection(plant.meters)
+        for connection in plant.connections:
+            if isinstance(connection, ModbusTcpConnection):
+                host = bind_host or connection.host
+                if not allow_remote:
+                    check_loopback(connection.key, host)
+                self._addresses[connection.key] = (host, 0 if free_ports else connection.port)
+                units = self._units(connection.key, meters[connection.key])
+                self.endpoints[connection.key] = ModbusEndpoint(connection.key, units, silent_for_unknown_units)
+            elif isinstance(connection, MqttConnection):
+                self.publishers[connection.key] = MqttPublisher(
+                    connection,
+                    meters[connection.key],
+                    self.truth,
+                    client_id=f"simulator-{plant.site.number}-{connection.key}",
+                    now_us=now_us,
+                )
+            elif meters[connection.key]:
+                raise ConfigurationError(
+                    f"connection {connection.key} is of kind {connection.kind}, which the simulator does not speak; "
+                    "leave its meters out of the plant to simulate"
+                )
+
+    @property
+    def ports(self) -> dict[str, int]:
+        """Where each Modbus connection listens now."""
+        return {key: endpoint.port for key, endpoint in self.endpoints.items()}
+
+    @property
+    def served_plant(self) -> Plant:
+        """The plant with the ports that are really served, for a client of this simulator."""
+        connections = tuple(
+            connection.model_copy(update={"port": self.ports[connection.key]})
+            if isinstance(connection, ModbusTcpConnection)
+            else connection
+            for connection in self.plant.connections
+        )
+        return self.plant.model_copy(update={"connections": connections})
+
+    @property
+    def requests(self) -> dict[str, int]:
+        """Requests answered so far, by meter."""
+        return {unit.meter_key: unit.requests for end in self.endpoints.values() for unit in end.units.values()}
+
+    @property
+    def published(self) -> dict[str, int]:
+        """Messages acknowledged by the broker so far, by meter."""
+        return {key: device.published for each in self.publishers.values() for key, device in each.devices.items()}
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Messages that no broker took, by meter."""
+        return {key: device.lost for each in self.publishers.values() for key, device in each.devices.items()}
+
+    async def __aenter__(self) -> Self:
+        """Open every endpoint and start publishing.
+
+        Raises:
+            ServerError: an address cannot be listened on; nothing stays open.
+        """
+        if self._stack is not None:
+            raise RuntimeError("this simulator is running already")
+        self.truth.prepare(self._now_us())
+        async with AsyncExitStack() as stack:
+            for key, endpoint in self.endpoints.items():
+                host, port = self._addresses[key]
+                await stack.enter_async_context(serve_modbus(endpoint, host, port))
+            group = await stack.enter_async_context(asyncio.TaskGroup())
+            self._tasks = [
+                group.create_task(self._publish(publisher), name=f"simulated-publisher-{key}")
+                for key, publisher in self.publishers.items()
+                if publisher.devices
+            ]
+            self._stack = stack.pop_all()
+        _log.info("simulator_started", endpoints=len(self.endpoints), meters=len(self.plant.meters))
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop publishing and close every endpoint."""
+        stack, self._stack = self._stack, None
+        for task in self._tasks:
+            task.cancel()
+        self._tasks = []
+        if stack is not None:
+            await stack.__aexit__(kind, error, trace)
+
+    async def _publish(self, publisher: MqttPublisher) -> None:
+        if self._publish_when is not None:
+            await self._publish_when.wait()
+        await publisher.run()
+
+    def _units(self, connection: str, meters: Sequence[Meter]) -> dict[int, Unit]:
+        """Put the meters of one endpoint into banks by layout."""
+        layouts: dict[tuple[object, ...], Layout] = {}
+        members: dict[tuple[object, ...], list[Meter]] = defaultdict(list)
+        for meter in meters:
+            exponents = self.truth.exponents_of(meter.key)
+            kind: tuple[object, ...] = (meter.profile, *sorted(exponents.items()))
+            if kind not in layouts:
+                layouts[kind] = Layout.of(self.truth.profile_of(meter.key), exponents)
+            members[kind].append(meter)
+        units: dict[int, Unit] = {}
+        for kind, alike in members.items():
+            shared = [alike] if len(alike) >= SHARED_FROM_UNITS else [[meter] for meter in alike]
+            for group in shared:
+                keys = [meter.key for meter in group]
+                bank = Bank(self.truth, layouts[kind], keys, now_us=self._now_us, refresh_s=self._refresh_s)
+                for position, meter in enumerate(group):
+                    units[_unit_id(meter, connection, units)] = Unit(meter.key, bank, position)
+        return units
+
+
+def _unit_id(meter: Meter, connection: str, taken: Mapping[int, Unit]) -> int:
+    unit_id = 1 if meter.unit_id is None else meter.unit_id
+    if unit_id in taken:
+        raise ConfigurationError(
+            f"meters {taken[unit_id].meter_key} and {meter.key} are both unit {unit_id} of connection {connection}; "
+            "give each its own unit_id"
+        )
+    return unit_id
+
+
+def _by_connection(meters: Sequence[Meter]) -> defaultdict[str, list[Meter]]:
+    found: defaultdict[str, list[Meter]] = defaultdict(list)
+    for meter in meters:
+        found[meter.connection].append(meter)
+    return found
