@@ -1,0 +1,47 @@
+"""Collector for Modbus TCP: plans reads, polls units by their schedule, decodes answers by profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from collectors.modbus.endpoint import ModbusEndpoint
+from collectors.modbus.unit import Unit
+from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
+from emsd.errors import Fault, PlantError
+from emsd.plant.models import Connection, ModbusTcpConnection
+
+__all__ = ["open_collector"]
+
+
+def open_collector(
+    connection: Connection,
+    meters: Sequence[BoundMeter],
+    sink: Sink,
+    *,
+    now_us: Callable[[], int] = wall_clock_us,
+) -> Collector:
+    """Build the collector of one Modbus TCP connection; see `emsd.collector.CollectorFactory`.
+
+    Raises:
+        PlantError: a meter has no unit id, or a profile that cannot be read over Modbus.
+    """
+    if not isinstance(connection, ModbusTcpConnection):
+        raise TypeError(f"connection {connection.key} is {connection.kind}, not modbus_tcp")
+    units: list[Unit] = []
+    faults: list[Fault] = []
+    for bound in meters:
+        try:
+            units.append(Unit(bound, connection, sink, now_us))
+        except ValueError as error:
+            faults.append(
+                Fault(
+                    file="plant",
+                    line=None,
+                    field=f"meter {bound.meter.key} with profile {bound.profile.profile}",
+                    problem=f"cannot be read over Modbus: {error}",
+                    cure="correct the meter or its profile",
+                )
+            )
+    if faults:
+        raise PlantError(faults)
+    return ModbusEndpoint(connection, units)

@@ -1,0 +1,46 @@
+"""Collector for JSON over MQTT: subscribes, maps messages by profile, acknowledges what is durable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from collectors.mqtt.collector import MqttCollector, MqttMeter
+from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
+from emsd.errors import Fault, PlantError
+from emsd.plant.models import Connection, MqttConnection
+
+__all__ = ["open_collector"]
+
+
+def open_collector(
+    connection: Connection,
+    meters: Sequence[BoundMeter],
+    sink: Sink,
+    *,
+    now_us: Callable[[], int] = wall_clock_us,
+) -> Collector:
+    """Build the collector of one MQTT broker; see `emsd.collector.CollectorFactory`.
+
+    Raises:
+        PlantError: a meter has no topic, or a profile that cannot be read over MQTT.
+    """
+    if not isinstance(connection, MqttConnection):
+        raise TypeError(f"connection {connection.key} is {connection.kind}, not mqtt")
+    ready: list[MqttMeter] = []
+    faults: list[Fault] = []
+    for bound in meters:
+        try:
+            ready.append(MqttMeter(bound))
+        except ValueError as error:
+            faults.append(
+                Fault(
+                    file="plant",
+                    line=None,
+                    field=f"meter {bound.meter.key} with profile {bound.profile.profile}",
+                    problem=f"cannot be read over MQTT: {error}",
+                    cure="correct the meter or its profile",
+                )
+            )
+    if faults:
+        raise PlantError(faults)
+    return MqttCollector(connection, ready, sink, now_us)
