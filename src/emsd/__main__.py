@@ -1,0 +1,5 @@
+"""`python -m emsd` is `emsd`."""
+
+from emsd.cli import app
+
+app()

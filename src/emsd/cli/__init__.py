@@ -1,0 +1,30 @@
+"""The command line, and the only place where collectors, simulator and service are put together.
+
+One module a command. Each is imported when its command is called, so that `emsd --help` costs no database driver.
+"""
+
+from __future__ import annotations
+
+import typer
+
+from emsd.cli import check, migrate, run, schema, servers, simulate, token
+from emsd.cli.demo import command as demo
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="emsd",
+    help="Real-time energy monitoring for industrial meters.",
+    epilog="Start with `emsd demo`, then describe your plant and `emsd check` it.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="rich",
+)
+app.command()(demo.demo)
+app.command()(check.check)
+app.command()(run.run)
+app.command()(migrate.migrate)
+app.command()(schema.schema)
+app.command()(simulate.simulate)
+app.add_typer(servers.app, name="servers")
+app.add_typer(token.app, name="token")
