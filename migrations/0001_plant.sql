@@ -78,6 +78,7 @@ CREATE TABLE carbon_factor (
     source     text NOT NULL,
     version    integer NOT NULL DEFAULT 1,
     recorded_at timestamptz NOT NULL DEFAULT now(),
+    withdrawn_at timestamptz,                               -- when it left the configuration; it then counts for nothing
     CHECK (valid_to IS NULL OR valid_to > valid_from),
     UNIQUE (region, method, valid_from, version)
 );

@@ -45,7 +45,6 @@ _ACCOUNTING: Final = (
 _ALARMS: Final = (
     ("raised", "counter", "Alarms raised"),
     ("returned", "counter", "Alarms returned"),
-    ("acknowledged", "counter", "Alarms acknowledged"),
     ("standing", "gauge", "Alarm conditions that hold now"),
     ("queue_depth", "gauge", "Transitions that wait for the database"),
     ("transitions_coalesced", "counter", "Transitions of chattering alarms merged while the database was away"),

@@ -38,7 +38,7 @@ from emsd.ingest.live import LiveValues
 from emsd.ingest.pipeline import Pipeline
 from emsd.metrics import ServiceMetrics
 from emsd.plant.loader import LoadedPlant
-from emsd.plant.models import Connection
+from emsd.plant.models import Connection, Meter
 from emsd.plugins import collector_factory
 from emsd.settings import Settings
 from emsd.store.health import HealthRecorder
@@ -162,11 +162,15 @@ class Service:
     def _open_collectors(self, meter_ids: Mapping[str, int], pipeline: Pipeline) -> Iterator[Collector]:
         for connection in self._loaded.plant.connections:
             meters = [
-                BoundMeter(meter_ids[meter.key], meter, self._loaded.profile_of(meter))
+                BoundMeter(meter_ids[meter.key], self._rated(meter), self._loaded.profile_of(meter))
                 for meter in self._loaded.meters_of_connection(connection.key)
             ]
             if meters:
                 yield collector_factory(connection.kind)(connection, meters, pipeline)
+
+    def _rated(self, meter: Meter) -> Meter:
+        """Return the meter with the rating that plausibility goes by, which may stand at its asset."""
+        return meter.model_copy(update={"rated_power_kw": self._loaded.rated_power_kw(meter)})
 
     async def _record_health(self, pool: Pool, collectors: Sequence[Collector]) -> None:
         recorder = HealthRecorder(pool)

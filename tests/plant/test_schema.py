@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
+from jsonschema import Draft202012Validator
 
 from emsd.cli.schema import Which, schema_text
 from emsd.plant.schema import plant_schema, profile_schema

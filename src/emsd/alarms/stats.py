@@ -11,13 +11,12 @@ __all__ = ["AlarmStats"]
 class AlarmStats:
     """Totals since the process began, except `queue_depth` and `standing`, which are of now.
 
-    The engine and the outbox write them; whoever acknowledges in this process adds to `acknowledged`.
+    The engine and the outbox write them.
     """
 
     raised: int = 0
     """Transitions occur and reoccur that were persisted."""
     returned: int = 0
-    acknowledged: int = 0
     standing: int = 0
     """Conditions that hold now."""
     queue_depth: int = 0

@@ -15,7 +15,7 @@ __all__ = ["alarm_warnings", "check_alarms"]
 def check_alarms(draft: Draft) -> Iterator[Finding]:
     """Find alarms that watch nothing, could never be raised, or could never return."""
     for index, alarm in draft.alarms.items():
-        if not alarm.meters and alarm.asset_kind is None:
+        if not alarm.meters and alarm.asset_kind is None and isinstance(alarm, ThresholdAlarm):
             yield Finding(("alarms", index, "meters"), "is missing", "list the meters it watches, or give asset_kind")
         if alarm.asset_kind is not None and not list(_of_kind(draft, alarm)):
             where = ("alarms", index, "asset_kind")
@@ -65,9 +65,13 @@ def _limits(draft: Draft, index: int, alarm: ThresholdAlarm, quantity: Quantity)
     if bottom >= top:
         problem = f"{bottom:g} {unit} is not less than above {top:g} {unit}, so the alarm would never return"
         yield Finding(("alarms", index, "below"), problem, "give two alarms, or limits with normal values between them")
-    elif alarm.deadband >= top - bottom:
-        problem = f"{alarm.deadband:g} {unit} leaves no value at which the alarm returns"
-        yield Finding(("alarms", index, "deadband"), problem, f"make it smaller than {top - bottom:g} {unit}")
+    else:
+        # Coming back from either limit costs one deadband.
+        limits = (alarm.above is not None) + (alarm.below is not None)
+        largest = (top - bottom) / limits
+        if alarm.deadband > largest:
+            problem = f"{alarm.deadband:g} {unit} leaves no value at which the alarm returns"
+            yield Finding(("alarms", index, "deadband"), problem, f"make it at most {largest:g} {unit}")
 
 
 def _delivered(draft: Draft, index: int, alarm: ThresholdAlarm) -> Iterator[Finding]:

@@ -111,12 +111,17 @@ class LoadedPlant:
         """Return the meters that an alarm watches.
 
         Those that it lists, and those of its asset kind; of these a threshold takes only the ones that deliver its
-        quantity, because a compressor's feeder has no pressure.
+        quantity, because a compressor's feeder has no pressure. A stale alarm with neither watches every meter, save
+        those that report by exception: their silence is no fault.
         """
+        everything = not alarm.meters and alarm.asset_kind is None
 
         def watched(meter: Meter) -> bool:
             if meter.key in alarm.meters:
                 return True
+            if everything:
+                mqtt = self.profile_of(meter).mqtt
+                return mqtt is None or mqtt.reporting == "periodic"
             if alarm.asset_kind is None or self.assets_by_key[meter.asset].kind is not alarm.asset_kind:
                 return False
             return not isinstance(alarm, ThresholdAlarm) or alarm.quantity in self.profile_of(meter).quantities

@@ -1,4 +1,4 @@
-"""Making a cluster and writing its configuration; `cluster.sql` holds what goes into it."""
+"""Making a cluster and writing its configuration; `emsd/store/cluster.sql` holds what goes into it."""
 
 from __future__ import annotations
 

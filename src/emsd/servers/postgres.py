@@ -238,7 +238,7 @@ class PrivatePostgres:
     def _prepare(self, record: ClusterRecord) -> None:
         """Connect as a client would; the first time, create the role, the extension and the database."""
         server = f"host={LOOPBACK} port={record.port}"
-        with as_file(files(__package__).joinpath("cluster.sql")) as script:
+        with as_file(files("emsd.store").joinpath("cluster.sql")) as script:
             what = ["--command", "SELECT 1"] if record.prepared else ["--file", script]
             done = run(
                 [self.psql, "--no-psqlrc", "--quiet", "--dbname", f"{server} user={SUPERUSER} dbname=postgres", *what],

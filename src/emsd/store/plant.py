@@ -72,7 +72,15 @@ INSERT INTO carbon_factor (region, method, valid_from, valid_to, kg_per_kwh, sou
 SELECT $1, $2, $3, $4, $5, $6, coalesce(max(version), 0) + 1
 FROM carbon_factor WHERE region = $1 AND method = $2 AND valid_from = $3
 HAVING NOT coalesce(
-    (array_agg((valid_to, kg_per_kwh, source) IS NOT DISTINCT FROM ($4, $5, $6) ORDER BY version DESC))[1], false)"""
+    (array_agg((valid_to, kg_per_kwh, source, withdrawn_at) IS NOT DISTINCT FROM ($4, $5, $6, NULL)
+        ORDER BY version DESC))[1], false)"""
+# What has left the file counts for nothing, in all of its versions; its row stays, because figures were made with it.
+WITHDRAW_FACTORS: Final = """
+UPDATE carbon_factor SET withdrawn_at = now()
+WHERE withdrawn_at IS NULL AND region = ANY($1::text[]) AND NOT EXISTS (
+    SELECT FROM unnest($2::text[], $3::text[], $4::timestamptz[]) AS kept (region, method, valid_from)
+    WHERE (kept.region, kept.method, kept.valid_from)
+        = (carbon_factor.region, carbon_factor.method, carbon_factor.valid_from))"""
 
 LOAD_METERS: Final = """
 SELECT meter_id, meter.key, meter.name, profile, connection, address, parent_meter_id, measures_energy, poll_interval_s,
@@ -227,6 +235,14 @@ def _address(meter: Meter) -> str:
 
 async def _sync_carbon_factors(connection: Session, plant: Plant) -> None:
     zone = plant.site.zone
+    factors = plant.carbon_factors
+    await connection.execute(
+        WITHDRAW_FACTORS,
+        sorted({plant.site.carbon_region, *(each.region for each in factors)}),
+        [each.region for each in factors],
+        [each.method for each in factors],
+        [local_midnight(each.valid_from, zone) for each in factors],
+    )
     await connection.executemany(
         ADD_FACTOR,
         [
@@ -238,7 +254,7 @@ async def _sync_carbon_factors(connection: Session, plant: Plant) -> None:
                 each.kg_per_kwh,
                 each.source,
             )
-            for each in plant.carbon_factors
+            for each in factors
         ],
     )
 

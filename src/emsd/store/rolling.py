@@ -107,7 +107,7 @@ def _sums(row: asyncpg.Record, bucket_s: float) -> ScopeSums:
 
 
 async def read_carbon_factors(pool: Pool, region: str) -> list[CarbonFactor]:
-    """Return all factors of a region, every version and method, in order of validity.
+    """Return the factors of a region that are in force, every version and method, in order of validity.
 
     Raises:
         StoreUnavailable: the database cannot be reached now.
@@ -115,7 +115,7 @@ async def read_carbon_factors(pool: Pool, region: str) -> list[CarbonFactor]:
     async with session(pool, "read the carbon factors", timeout_s=READ_TIMEOUT_S) as connection:
         rows = await connection.fetch(
             "SELECT region, method, valid_from, valid_to, kg_per_kwh, source, version FROM carbon_factor"
-            " WHERE region = $1 ORDER BY method, valid_from, version",
+            " WHERE region = $1 AND withdrawn_at IS NULL ORDER BY method, valid_from, version",
             region,
         )
     return [CarbonFactor(**dict(row)) for row in rows]
