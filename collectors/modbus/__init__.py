@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from collectors.faults import unreadable
 from collectors.modbus.endpoint import ModbusEndpoint
 from collectors.modbus.unit import Unit
 from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
@@ -33,15 +34,7 @@ def open_collector(
         try:
             units.append(Unit(bound, connection, sink, now_us))
         except ValueError as error:
-            faults.append(
-                Fault(
-                    file="plant",
-                    line=None,
-                    field=f"meter {bound.meter.key} with profile {bound.profile.profile}",
-                    problem=f"cannot be read over Modbus: {error}",
-                    cure="correct the meter or its profile",
-                )
-            )
+            faults.append(unreadable(bound, "Modbus", error))
     if faults:
         raise PlantError(faults)
     return ModbusEndpoint(connection, units)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from collectors.faults import unreadable
 from collectors.mqtt.collector import MqttCollector, MqttMeter
 from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
 from emsd.errors import Fault, PlantError
@@ -32,15 +33,7 @@ def open_collector(
         try:
             ready.append(MqttMeter(bound))
         except ValueError as error:
-            faults.append(
-                Fault(
-                    file="plant",
-                    line=None,
-                    field=f"meter {bound.meter.key} with profile {bound.profile.profile}",
-                    problem=f"cannot be read over MQTT: {error}",
-                    cure="correct the meter or its profile",
-                )
-            )
+            faults.append(unreadable(bound, "MQTT", error))
     if faults:
         raise PlantError(faults)
     return MqttCollector(connection, ready, sink, now_us)

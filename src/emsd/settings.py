@@ -1,14 +1,14 @@
 """Settings of the service, from the environment (prefix EMSD_) or a `.env` file.
 
-What the plant is stands in the plant's YAML; what differs between machines, and every secret, stands here.
+What the plant is stands in the plant's YAML. Where the database is (EMSD_DATABASE_URL) and where that YAML is
+(EMSD_PLANT) are options of the commands that need them; how the service behaves stands here.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from emsd.errors import SettingsError
@@ -21,10 +21,6 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="EMSD_", env_file=".env", extra="ignore", frozen=True)
 
-    database_url: SecretStr | None = Field(
-        default=None, description="postgresql://user:password@host:port/database of a TimescaleDB."
-    )
-    plant: Path = Field(default=Path("config/plant.example.yaml"), description="The plant's description.")
     api_host: str = Field(default="127.0.0.1", description="Address on which the API listens.")
     api_port: int = Field(default=8000, ge=0, le=65535, description="Port of the API; 0 takes a free one.")
     log_format: Literal["auto", "console", "json"] = Field(

@@ -20,7 +20,9 @@ _WIDTH_OF_A_FILE = 160
 
 
 def check(
-    path: Annotated[Path, typer.Argument(help="The plant's description.", show_default=True)] = Path("plant.yaml"),
+    path: Annotated[
+        Path, typer.Argument(envvar="EMSD_PLANT", show_envvar=True, help="The plant's description.")
+    ] = Path("plant.yaml"),
 ) -> None:
     """Check a plant's description and show it as a tree; no device is touched."""
     from rich.console import Console

@@ -8,8 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from emsd.cli.signals import stop_on_signals
 from emsd.collector import wall_clock_us
 from emsd.errors import ConfigurationError, ServerError
 from emsd.plant.loader import LoadedPlant, load_plant
@@ -54,7 +53,7 @@ def simulate(
 
 async def _serve(simulator: Simulator, loaded: LoadedPlant, duration_s: float | None) -> None:
     console = Console(highlight=False)
-    with _stop_on_signals() as stopped:
+    with stop_on_signals() as stopped:
         began_us = wall_clock_us()
         async with simulator:
             for key, port in simulator.ports.items():
@@ -72,21 +71,6 @@ async def _wait(simulator: Simulator, console: Console, stopped: asyncio.Event, 
                 status.update(_line(simulator))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopped.wait(), _STATUS_EVERY_S)
-
-
-@contextlib.contextmanager
-def _stop_on_signals() -> Iterator[asyncio.Event]:
-    """Yield an event that Ctrl-C and SIGTERM set, instead of ending the process."""
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    caught = (signal.SIGINT, signal.SIGTERM)
-    for number in caught:
-        loop.add_signal_handler(number, stopped.set)
-    try:
-        yield stopped
-    finally:
-        for number in caught:
-            loop.remove_signal_handler(number)
 
 
 def _line(simulator: Simulator) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
@@ -19,6 +18,7 @@ from rich.console import Console
 from rich.live import Live
 
 from emsd.cli.outcome import one_sentence
+from emsd.cli.signals import stop_on_signals
 
 if TYPE_CHECKING:
     from emsd.cli.demo.child import ServiceProcess
@@ -216,7 +216,7 @@ class _Demo:
         line_due_s = 0.0
         async with httpx.AsyncClient(base_url=api, timeout=3.0) as client:
             on_call = Acknowledger(client, await create_token(stage.pool, "demo"))
-            with _stop_on_signals() as stopped, _live_display(self.console) as display:
+            with stop_on_signals() as stopped, _live_display(self.console) as display:
                 while not stopped.is_set():
                     elapsed_s = time.monotonic() - began_s
                     if duration_s is not None and elapsed_s >= duration_s:
@@ -268,20 +268,6 @@ def _status(service: ServiceProcess, oncall: Webhook) -> str:
 
 def _tail(log_file: Path, lines: int = 20) -> str:
     return "\n".join(log_file.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-
-
-@contextmanager
-def _stop_on_signals() -> Iterator[asyncio.Event]:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    caught = (signal.SIGINT, signal.SIGTERM)
-    for number in caught:
-        loop.add_signal_handler(number, stopped.set)
-    try:
-        yield stopped
-    finally:
-        for number in caught:
-            loop.remove_signal_handler(number)
 
 
 @contextmanager
