@@ -58,7 +58,7 @@ def stack(instruments: Iterable[Instrument]) -> Instrument:
 
     fields = {name: joined(name) for name in Instrument.__slots__ if name != "initial"}
     initial = {name: np.concatenate([one.initial[name] for one in each]) for name in each[0].initial}
-    return Instrument(**fields, initial=initial)  # type: ignore[arg-type]
+    return Instrument(**fields, initial=initial)  # type: ignore[arg-type]  # every field but initial is an array
 
 
 @dataclass(frozen=True, slots=True)

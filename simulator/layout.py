@@ -84,6 +84,7 @@ class Layout:
 
         Raises:
             ConfigurationError: the profile needs a SunSpec model that the simulator does not know.
+            ValueError: it has no `modbus` map.
         """
         layout = profile.modbus
         if layout is None:

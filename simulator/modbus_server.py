@@ -148,7 +148,7 @@ def check_loopback(connection: str, host: str) -> None:
     if not inside:
         raise ConfigurationError(
             f"simulated connection {connection} would listen on {host}, which other machines can reach; "
-            "use a loopback address, or allow remote clients explicitly"
+            "use a loopback address, or allow it with --allow-remote"
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 import structlog
@@ -114,13 +115,15 @@ class MqttCollector:
             Unreachable: the connection was lost.
             NotDurable: a message could not be made durable.
         """
-        slots = asyncio.Semaphore(self._connection.max_in_flight)
+        # What needs no acknowledgement must not wait behind what does: it would pile up here without bound.
+        acknowledged, unacknowledged = (asyncio.Semaphore(self._connection.max_in_flight) for _ in range(2))
         try:
             async with asyncio.TaskGroup() as tasks:
                 async for delivery in session.deliveries():
+                    slots = acknowledged if delivery.qos else unacknowledged
                     await slots.acquire()
                     task = tasks.create_task(self._handle(session, delivery, backoff), name=f"mqtt {delivery.topic}")
-                    task.add_done_callback(lambda _task: slots.release())
+                    task.add_done_callback(partial(_release, slots))
         except ExceptionGroup as group:
             if group.split((Unreachable, NotDurable))[1] is not None:
                 raise
@@ -141,12 +144,13 @@ class MqttCollector:
     async def _take(self, meter: MqttMeter, delivery: Delivery) -> None:
         """Make one meter's share of a message durable.
 
+        It is counted once its outcome is known: one that is cut off on the way comes again, and counts then.
+
         Raises:
             NotDurable: that was not possible now.
         """
         health = meter.health
         received_us = self._now_us()
-        health.polls_expected += 1
         try:
             mapped = meter.mapping.read(
                 delivery.payload, received_us, retained=delivery.retained, repeated=delivery.repeated
@@ -154,6 +158,7 @@ class MqttCollector:
             health.values_rejected += mapped.rejected
             if mapped.reading is None:
                 health.errors["retained_without_time"] += 1
+                health.polls_expected += 1
                 health.polls_skipped += 1
                 return
             if delivery.qos:
@@ -175,12 +180,14 @@ class MqttCollector:
         except NotDurable as error:
             self._failed(meter, "not_durable", str(error))
             raise
+        health.polls_expected += 1
         health.polls_ok += 1
         health.last_ok_us = received_us
         health.round_trip_s = max(0, self._now_us() - received_us) / 1e6
         self._set_state(meter, MeterState.OK)
 
     def _failed(self, meter: MqttMeter, kind: str, error: str) -> None:
+        meter.health.polls_expected += 1
         meter.health.polls_failed += 1
         meter.health.errors[kind] += 1
         meter.health.last_error = error
@@ -199,3 +206,7 @@ class MqttCollector:
         if state is not before:
             error = meter.health.last_error if state is MeterState.DEGRADED else None
             log.info("meter_state", meter=meter.key, state=state.value, was=before.value, error=error)
+
+
+def _release(slots: asyncio.Semaphore, _done: asyncio.Task[None]) -> None:
+    slots.release()

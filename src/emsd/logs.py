@@ -21,8 +21,8 @@ def configure_logging(
 ) -> None:
     """Send the events of emsd, and the warnings of the libraries under it, to `stream` (standard error).
 
-    Events are named in snake_case and carry key-values; times are UTC. Secrets are never among the values: settings
-    keep them as SecretStr, which prints as stars.
+    Events are named in snake_case and carry key-values; times are UTC. Secrets are never among the values: the
+    plant keeps passwords and notification URLs as SecretStr, which prints as stars.
     """
     target = stream if stream is not None else sys.stderr
     as_json = style == "json" or (style == "auto" and not target.isatty())

@@ -14,9 +14,10 @@ Cancellation is the only way to stop: the pipeline then writes what it holds, an
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -32,7 +33,7 @@ from emsd.alarms.outbox import Outbox
 from emsd.alarms.stats import AlarmStats
 from emsd.api.app import create_app
 from emsd.api.dependencies import ApiDependencies, ReadinessProbe
-from emsd.collector import BoundMeter, Collector, wall_clock_us
+from emsd.collector import BoundMeter, Collector, honour_cancellation, wall_clock_us
 from emsd.errors import EmsdError, ServerError, StoreUnavailable
 from emsd.ingest.live import LiveValues
 from emsd.ingest.pipeline import Pipeline
@@ -53,6 +54,9 @@ _log = structlog.get_logger(__name__)
 
 _LARGEST_LAG_S: Final = 120.0
 """Accounting that is further behind than this [s] is reported as not ready."""
+
+_DATABASE_GRACE_S: Final = 6.0
+"""Time to write what is left when the service stops [s]; the pipeline takes up to five of them."""
 
 
 @dataclass(slots=True)
@@ -95,7 +99,11 @@ class Service:
             StoreError: the database refuses until a person acts (rights, a newer schema).
         """
         # No session is opened here, so that the API can answer, and say what is missing, while the database is away.
-        async with open_pool(self._database_url, min_size=0, max_size=12) as pool, asyncio.TaskGroup() as group:
+        async with (
+            open_pool(self._database_url, min_size=0, max_size=12) as pool,
+            asyncio.TaskGroup() as group,
+            _cut_when_stopping(pool),
+        ):
             self._start(group, "api", lambda: self._serve_api(pool))
             meter_ids = await self._prepare(pool)
             rules = bind_rules(self._loaded.plant, self._loaded.profiles, meter_ids)
@@ -125,11 +133,16 @@ class Service:
             self._start(group, "accounting", accounting.run)
             self._start(group, "alarms", engine.run)
             self._start(group, "outbox", outbox.run)
-            self._start(group, "health", lambda: self._record_health(pool, collectors))
+            # It knows what is written already, and so must outlive a restart of its task.
+            recorder = HealthRecorder(pool)
+            self._start(group, "health", lambda: self._record_health(recorder, collectors))
             # A group of their own, so that they have stopped before the pipeline writes what is left.
             async with asyncio.TaskGroup() as sources:
                 for collector in collectors:
                     self._start(sources, f"collector {collector.name}", collector.run)
+                # What stands now lives as long as the process; left out of collections, it no longer stalls the polls.
+                gc.collect()
+                gc.freeze()
                 self.started.set()
                 _log.info("service_started", meters=len(meter_ids), connections=len(collectors), alarms=len(rules))
 
@@ -147,6 +160,7 @@ class Service:
                 applied = await migrate(self._database_url)
                 meter_ids = await sync_plant(pool, self._loaded.plant, self._loaded.profiles)
             except StoreUnavailable as error:
+                honour_cancellation()
                 wait_s = backoff.next_s()
                 _log.warning(
                     "database_unreachable",
@@ -172,8 +186,7 @@ class Service:
         """Return the meter with the rating that plausibility goes by, which may stand at its asset."""
         return meter.model_copy(update={"rated_power_kw": self._loaded.rated_power_kw(meter)})
 
-    async def _record_health(self, pool: Pool, collectors: Sequence[Collector]) -> None:
-        recorder = HealthRecorder(pool)
+    async def _record_health(self, recorder: HealthRecorder, collectors: Sequence[Collector]) -> None:
         while True:
             await asyncio.sleep(self._settings.health_interval_s)
             healths = [health for collector in collectors for health in collector.health()]
@@ -222,6 +235,15 @@ class Service:
             return f"{_where(self._loaded.connections_by_key[key])} does not answer"
 
         return probe
+
+
+@asynccontextmanager
+async def _cut_when_stopping(pool: Pool) -> AsyncIterator[None]:
+    """Cut the sessions of whoever still waits for the database _DATABASE_GRACE_S after the end of the block."""
+    try:
+        yield
+    finally:
+        asyncio.get_running_loop().call_later(_DATABASE_GRACE_S, pool.terminate)
 
 
 _UVICORN: Final[dict[str, Any]] = {

@@ -14,8 +14,9 @@ from emsd.alarms.outbox import LONGEST_DELAY_S, Outbox, retry_delay_s
 from emsd.alarms.stats import AlarmStats
 from emsd.plant.models import NotificationTarget
 from emsd.readings import reading_of
-from emsd.store.outbox import NoticeState, OutboxRow, claim, list_notices, mark_sent
+from emsd.store.outbox import NoticeState, claim, mark_sent
 from emsd.store.pool import Pool, open_pool
+from tests.alarms.notices import notices
 
 if TYPE_CHECKING:
     from tests.alarms.conftest import MakeRule, Network, Webhook
@@ -64,13 +65,9 @@ async def raise_alarms(pool: Pool, make_rule: MakeRule, until: Until, values: Se
     await asyncio.gather(task, return_exceptions=True)
 
 
-async def oldest_first(pool: Pool) -> list[OutboxRow]:
-    return list(reversed(await list_notices(pool)))
-
-
 def settled(pool: Pool) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
-        return not await list_notices(pool, states=[NoticeState.PENDING, NoticeState.SENDING])
+        return all(row.state in {NoticeState.SENT, NoticeState.FAILED} for row in await notices(pool))
 
     return check
 
@@ -83,7 +80,7 @@ async def test_an_alarm_is_delivered_once_and_so_is_its_return(
         await until(settled(pool))
     assert webhook.titles() == [ALARM, RETURNED]
     assert [message["type"] for message in webhook.received] == ["failure", "success"]
-    rows = await oldest_first(pool)
+    rows = await notices(pool)
     assert all(row.state is NoticeState.SENT and row.attempts == 1 and row.sent_at for row in rows)
     assert box.stats.notifications_sent == 2
 
@@ -114,7 +111,7 @@ async def test_a_webhook_that_is_down_is_tried_again_until_it_is_back(
     await raise_alarms(pool, make_rule, until, [310, 200])
     async with running(outbox_of(pool, on_call(hook=webhook.port))) as box:
         await until(lambda: webhook.requests >= 3)
-        rows = await oldest_first(pool)
+        rows = await notices(pool)
         assert rows[0].attempts >= 2
         assert "503" in str(rows[0].last_error)
         assert (rows[1].state, rows[1].attempts) == (NoticeState.PENDING, 0)  # nobody hears of a return first
@@ -132,7 +129,7 @@ async def test_a_notification_is_given_up_after_the_last_attempt_and_says_why(
     await raise_alarms(pool, make_rule, until, [310])
     async with running(outbox_of(pool, on_call(hook=webhook.port), most_attempts=3)) as box:
         await until(settled(pool))
-    [row] = await oldest_first(pool)
+    [row] = await notices(pool)
     assert (row.state, row.attempts, webhook.requests) == (NoticeState.FAILED, 3, 3)
     assert "500" in str(row.last_error)
     assert (box.stats.notifications_failed, box.stats.notifications_retried) == (1, 2)
@@ -146,7 +143,7 @@ async def test_a_lost_answer_is_not_sent_again_and_is_visible_as_unknown(
     with capture_logs() as logs:
         async with running(outbox_of(pool, on_call(hook=webhook.port))) as box:
             await until(settled(pool))
-    [row] = await oldest_first(pool)
+    [row] = await notices(pool)
     assert row.state is NoticeState.FAILED
     assert "delivery is unknown" in str(row.last_error)
     assert (webhook.requests, box.stats.notifications_unknown) == (1, 1)
@@ -163,7 +160,7 @@ async def test_a_crash_between_claim_and_outcome_is_never_sent_again_and_loses_n
         async with running(outbox_of(pool, on_call(hook=webhook.port))) as box:
             await until(settled(pool))
     assert webhook.titles() == [RETURNED]
-    first, second = await oldest_first(pool)
+    first, second = await notices(pool)
     assert (first.state, second.state) == (NoticeState.FAILED, NoticeState.SENT)
     assert "delivery is unknown" in str(first.last_error)
     assert box.stats.notifications_unknown == 1
@@ -204,7 +201,7 @@ async def test_a_process_killed_in_the_middle_of_a_send_is_not_followed_by_a_sec
     async with running(outbox_of(pool, on_call(hook=webhook.port))):
         await until(settled(pool))
     assert webhook.titles() == [ALARM, RETURNED]
-    assert [row.state for row in await oldest_first(pool)] == [NoticeState.FAILED, NoticeState.SENT]
+    assert [row.state for row in await notices(pool)] == [NoticeState.FAILED, NoticeState.SENT]
 
 
 async def test_a_stop_in_the_middle_of_a_send_waits_for_its_outcome(
@@ -218,7 +215,7 @@ async def test_a_stop_in_the_middle_of_a_send_waits_for_its_outcome(
     await asyncio.sleep(0)
     webhook.gate.set()
     await asyncio.gather(task, return_exceptions=True)
-    [row] = await oldest_first(pool)
+    [row] = await notices(pool)
     assert row.state is NoticeState.SENT
 
 
@@ -232,7 +229,7 @@ async def test_the_process_that_sent_has_the_last_word(
     async with running(outbox_of(pool, on_call(hook=webhook.port))) as other:
         await until(lambda: other.stats.notifications_unknown == 1)
     await mark_sent(pool, mine.notification_id)
-    [row] = await oldest_first(pool)
+    [row] = await notices(pool)
     assert (row.state, row.last_error) == (NoticeState.SENT, None)
     assert webhook.requests == 0
 
@@ -278,7 +275,7 @@ async def test_what_waits_for_a_target_that_left_the_plant_is_given_up(
     await raise_alarms(pool, make_rule, until, [310], "gone", "hook")
     async with running(outbox_of(pool, on_call(hook=webhook.port))) as box:
         await until(settled(pool))
-    rows = {row.target_key: row for row in await oldest_first(pool)}
+    rows = {row.target_key: row for row in await notices(pool)}
     assert (rows["gone"].state, rows["hook"].state) == (NoticeState.FAILED, NoticeState.SENT)
     assert rows["gone"].last_error == "its target has left the plant"
     assert box.stats.notifications_failed == 1
@@ -294,10 +291,10 @@ async def test_a_database_that_goes_away_during_a_send_does_not_make_it_send_twi
         network.cut()
         webhook.gate.set()
         await until(lambda: box.stats.notifications_sent == 1)
-        assert [row.state for row in await oldest_first(pool)] == [NoticeState.SENDING]
+        assert [row.state for row in await notices(pool)] == [NoticeState.SENDING]
         network.mend()
         await until(settled(pool))
-    assert [row.state for row in await oldest_first(pool)] == [NoticeState.SENT]
+    assert [row.state for row in await notices(pool)] == [NoticeState.SENT]
     assert webhook.requests == 1
 
 

@@ -114,3 +114,26 @@ def test_a_database_that_cannot_be_reached_is_one_sentence() -> None:
     assert "127.0.0.1:1" in answer.stderr
     assert "topsecret" not in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "run"])
+def test_a_notification_url_that_cannot_work_is_found_before_anything_starts(command: str, database_url: str) -> None:
+    words = {"check": ("check", str(EXAMPLE)), "run": ("run", "--plant", str(EXAMPLE), "--database-url", database_url)}
+    answer = emsd(*words[command], EMSD_ONCALL_URL="jsn://user:hunter2@host/path")
+    assert (answer.returncode, answer.stdout) == (2, "")
+    assert answer.stderr.startswith("notification target oncall: its URL is none that Apprise knows (jsn://...)")
+    assert "hunter2" not in answer.stderr
+
+
+def test_a_command_whose_database_is_away_ends_with_one_sentence_that_promises_nothing() -> None:
+    answer = emsd("migrate", "--database-url", "postgresql://emsd:hunter2@127.0.0.1:1/emsd")
+    assert answer.returncode == 1
+    [sentence] = answer.stderr.splitlines()
+    assert sentence.startswith("could not migrate the database (127.0.0.1:1/emsd): ")
+    assert sentence.endswith("; try again when the database answers")
+
+
+def test_standard_output_of_a_new_token_is_the_token_alone(database_url: str) -> None:
+    answer = emsd("token", "create", "scada", "--database-url", database_url)
+    assert answer.returncode == 0
+    assert re.fullmatch(r"emsd_\S+\n", answer.stdout)

@@ -327,3 +327,44 @@ def test_meters_that_cannot_be_read_over_mqtt_are_all_named_before_anything_star
 def test_another_kind_of_connection_is_an_error_of_programming() -> None:
     with pytest.raises(TypeError, match="not mqtt"):
         open_collector(ModbusTcpConnection(key="c", host="h"), [], MemorySink())
+
+
+async def test_messages_that_a_lost_connection_cuts_off_count_once_they_come_again(
+    broker: PrivateMosquitto, connection: MqttConnection
+) -> None:
+    sink = MemorySink()
+    sink.open_gate.clear()
+    collector = open_collector(connection, [meter("plant/cut/power")], sink)
+    async with running(collector):
+        await eventually(collector.connected)
+        await publish(connection, "plant/cut/power", *(message(second) for second in range(5)))
+        await eventually(lambda: sink.waiting == 5)
+        await asyncio.to_thread(broker.stop)
+        await eventually(lambda: not collector.connected() and sink.waiting == 0)
+        assert health_of(collector).polls_expected == 0
+        sink.open_gate.set()
+        await asyncio.to_thread(broker.start)
+        await eventually(collector.connected)
+        await publish(connection, "plant/cut/power", message(9))
+        await eventually(lambda: 9 in seconds(sink))
+        await eventually(lambda: health_of(collector).polls_expected == health_of(collector).polls_ok > 0)
+
+
+async def test_messages_of_qos_0_never_wait_behind_those_that_are_not_durable_yet(connection: MqttConnection) -> None:
+    sink = MemorySink()
+    sink.open_gate.clear()
+    unacknowledged = profile("json_energy_meter")
+    assert unacknowledged.mqtt is not None
+    unacknowledged = unacknowledged.model_copy(update={"mqtt": unacknowledged.mqtt.model_copy(update={"qos": 0})})
+    meters = [
+        meter("plant/durable/power"),
+        bound(2_000_018, unacknowledged, topic="plant/fleeting/power", rated_power_kw=80),
+    ]
+    collector = open_collector(connection.model_copy(update={"max_in_flight": 1}), meters, sink)
+    async with running(collector):
+        await eventually(collector.connected)
+        await publish(connection, "plant/durable/power", message(0), message(1))
+        await eventually(lambda: sink.waiting == 1)
+        await publish(connection, "plant/fleeting/power", *(message(second) for second in range(50)), qos=0)
+        await eventually(lambda: len(sink.offered) == 50)
+        assert not sink.stored

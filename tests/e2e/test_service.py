@@ -181,6 +181,44 @@ async def test_a_database_that_goes_away_costs_no_reading(example: LoadedPlant, 
         await asyncio.to_thread(fickle.stop)
 
 
+async def test_health_that_the_database_refuses_for_a_while_is_counted_once(
+    example: LoadedPlant, database_url: str
+) -> None:
+    async with (
+        Simulator(example.plant, example.profiles, free_ports=True) as simulator,
+        open_pool(database_url, max_size=1) as pool,
+        running(served(example, simulator), database_url, free_port()) as client,
+    ):
+
+        async def recorded() -> float:
+            return float(await pool.fetchval("SELECT coalesce(sum(polls_expected), 0) FROM collector_health_1m"))
+
+        async def many_are_recorded() -> bool:
+            return await ready(client) and await recorded() >= 60
+
+        await until(many_are_recorded, "health is recorded")
+        await pool.execute("ALTER TABLE collector_health_1m RENAME TO hidden")
+
+        async def refused() -> bool:
+            text = (await client.get("/metrics")).text
+            return any("health" in line for line in text.splitlines() if line.startswith("emsd_task_failures_total{"))
+
+        await until(refused, "the task has failed")
+        await pool.execute("ALTER TABLE hidden RENAME TO collector_health_1m")
+        before = await recorded()
+
+        async def recorded_again() -> bool:
+            return await recorded() > before
+
+        await until(recorded_again, "health is recorded again")
+        written = await recorded()
+        text = (await client.get("/metrics")).text
+        polls = [line for line in text.splitlines() if line.startswith("emsd_meter_polls_total{")]
+        lines = [line for line in polls if 'result="expected"' in line]
+        assert lines
+        assert written <= sum(float(line.rsplit(" ", 1)[1]) for line in lines)
+
+
 async def metric(client: httpx.AsyncClient, name: str) -> float:
     text = (await client.get("/metrics")).text
     return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(name + " "))

@@ -39,6 +39,18 @@ def test_a_replayed_reading_of_the_same_instant_does_not_replace_the_live_one() 
     assert live.latest(1) == {"active_power_kw": LiveValue(1.0, 10, 0)}
 
 
+def test_a_clock_that_is_set_back_does_not_stop_the_live_values() -> None:
+    now_us = 1_000
+    live = LiveValues(now_us=lambda: now_us)
+    live.observe(power(1_000, 1.0))
+    now_us = 400
+    live.observe(power(390, 9.0, quality=Quality.REPLAYED))
+    assert live.latest(1) == {"active_power_kw": LiveValue(1.0, 1_000, 0)}
+    live.observe(power(400, 2.0))
+    live.observe(power(395, 1.5))
+    assert live.latest(1) == {"active_power_kw": LiveValue(2.0, 400, 0)}
+
+
 def test_memory_stays_bounded_when_every_message_carries_other_quantities() -> None:
     live = LiveValues()
     names = [quantity.name for quantity in QUANTITIES]

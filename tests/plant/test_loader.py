@@ -63,18 +63,16 @@ def test_secrets_come_from_the_environment_and_stay_hidden() -> None:
     assert "hunter2" not in repr(loaded)
 
 
-def test_the_sum_of_all_energy_is_the_incomers(example: LoadedPlant) -> None:
-    assert [meter.key for meter in example.top_energy_meters(example.meters_by_key)] == ["incomer"]
-    utilities = [meter.key for meter in example.meters_of_area("utilities")]
-    feeders = ["compressor-1-feeder", "compressor-2-feeder", "chiller-1-feeder", "chiller-2-feeder"]
-    assert len(utilities) == 10
-    assert [meter.key for meter in example.top_energy_meters(utilities)] == feeders
+def test_only_the_incomer_has_no_energy_meter_upstream(example: LoadedPlant) -> None:
+    energy = [meter for meter in example.plant.meters if example.measures_energy(meter)]
+    assert len(energy) == 13
+    assert [meter.key for meter in energy if meter.parent is None] == ["incomer"]
 
 
 def test_stage_and_rated_power_are_inherited(example: LoadedPlant) -> None:
     assert example.stage_of_area("air-handling") == "array"
     assert example.stage_of_area("roof") is None
-    assert example.stage_of_meter(example.meters_by_key["tools-feeder"]) == "evaporation"
+    assert example.stage_of_area("evaporation-hall") == "evaporation"
     assert example.rated_power_kw(example.meters_by_key["cleanroom-mau"]) == 500
     assert example.rated_power_kw(example.meters_by_key["weather-pyranometer"]) is None
 
@@ -151,7 +149,7 @@ def test_a_thousand_meters_from_csv_load(
     loaded = load_plant(tmp_path / "plant.yaml", environ=ENVIRON, profiles=stock_profiles)
     record_property("cpu_s_for_1000_meters", time.process_time() - began)
     assert len(loaded.plant.meters) == 1003
-    assert [meter.key for meter in loaded.top_energy_meters(loaded.meters_by_key)] == ["main"]
+    assert [meter.key for meter in loaded.plant.meters if meter.parent is None] == ["main", "climate"]
 
 
 PIECES = (

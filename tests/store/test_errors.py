@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import asyncpg
 import pytest
 
-from emsd.errors import BadRow, StoreError, StoreUnavailable
+from emsd.errors import BadRow, SettingsError, StoreError, StoreUnavailable
 from emsd.store.errors import store_errors
 from emsd.store.pool import Pool, deadline, open_pool, place, session
 
@@ -77,7 +77,7 @@ async def test_no_server_no_name_and_a_wrong_password_are_told_apart(database_ur
         async with open_pool(wrong):
             pass
     assert not isinstance(raised.value, StoreUnavailable)
-    with pytest.raises(StoreError, match="does not begin with postgresql://"):
+    with pytest.raises(SettingsError, match="does not begin with postgresql://"):
         async with open_pool("http://127.0.0.1/emsd"):
             pass
 
@@ -130,5 +130,5 @@ def test_a_place_has_neither_user_nor_password() -> None:
 def test_an_error_of_programming_is_not_caught() -> None:
     with pytest.raises(KeyError), store_errors("test"):
         raise KeyError("column")
-    with pytest.raises(StoreUnavailable, match="it is tried again"), store_errors("test"):
+    with pytest.raises(StoreUnavailable, match="try again when the database answers"), store_errors("test"):
         raise asyncpg.InterfaceError("connection is closed")

@@ -14,6 +14,7 @@ from emsd.plant.models import Plant
 from emsd.plant.profile import Profile
 from emsd.store.plant import load_meters, local_midnight, sync_plant
 from emsd.store.pool import Pool
+from emsd.store.rolling import read_carbon_factors
 
 PROFILES = {
     name: Profile.model_validate(
@@ -161,6 +162,19 @@ async def test_a_revised_factor_is_a_new_version_and_an_equal_one_is_none(pool: 
     assert await versions() == [(new_year, None, 0.35, 1), (new_year, july, 0.35, 2), (july, None, 0.31, 1)]
     await sync_plant(pool, plant(factors=(factor(0.35),)), PROFILES)
     assert (await versions())[2] == (new_year, None, 0.35, 3), "a revision taken back is a revision too"
+
+
+async def test_a_factor_that_left_the_file_counts_for_nothing_until_it_comes_back(pool: Pool) -> None:
+    async def in_force() -> list[tuple[float, int]]:
+        return [(each.kg_per_kwh, each.version) for each in await read_carbon_factors(pool, "DE")]
+
+    both = (factor(0.35, valid_to="2026-07-01"), factor(0.31, valid_from="2026-07-01"))
+    await sync_plant(pool, plant(factors=both), PROFILES)
+    await sync_plant(pool, plant(factors=both[:1]), PROFILES)
+    assert await in_force() == [(0.35, 1)]
+    assert await pool.fetchval("SELECT count(*) FROM carbon_factor") == 2, "figures were made with it"
+    await sync_plant(pool, plant(factors=both), PROFILES)
+    assert await in_force() == [(0.35, 1), (0.31, 2)]
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,9 @@ _log = structlog.get_logger(__name__)
 _MARKS_PER_PASS: Final = 2_000
 _MINUTES_PER_PASS: Final = 30_000
 """Most meter-minutes of one pass: bounds its memory and how long its transaction stays open."""
+_METERS_PER_READ: Final = 100
+"""Meters whose samples are read at once: a minute of a thousand meters is an answer of 60,000 rows, which takes memory,
+and the event loop for a tenth of a second."""
 _METERS_PER_SLICE: Final = 25
 """Meters computed before the event loop gets its turn, so that polls keep their time."""
 _LARGEST_SHARE: Final = 0.1
@@ -140,20 +143,22 @@ class Accounting:
             # One run of each meter at a time: a read has every meter once.
             runs = [meter_runs.pop() for meter_runs in waiting]
             waiting = [meter_runs for meter_runs in waiting if meter_runs]
-            rows = await self._compute(connection, runs)
-            written += await table.write_minutes(connection, rows)
-            for row in rows:
-                first_of_quarter = np.unique(row.bucket_us - row.bucket_us % BUCKET_15M_US)
-                quarters.update((row.meter_id, quarter) for quarter in first_of_quarter.tolist())
+            for start in range(0, len(runs), _METERS_PER_READ):
+                rows = await self._compute(connection, runs[start : start + _METERS_PER_READ])
+                written += await table.write_minutes(connection, rows)
+                emptied = await table.delete_unknown_minutes(connection, rows)
+                await table.delete_empty_quarters(connection, sorted(emptied))
+                quarters |= emptied
+                for row in rows:
+                    first_of_quarter = np.unique(row.bucket_us - row.bucket_us % BUCKET_15M_US)
+                    quarters.update((row.meter_id, quarter) for quarter in first_of_quarter.tolist())
         return written, quarters
 
     async def _compute(self, connection: Session, runs: Sequence[Run]) -> list[table.MinuteRows]:
         gathered = await self._gatherer.gather(connection, runs, instant_us(self._now()))
         computed: list[table.MinuteRows] = []
         for place, (run, samples) in enumerate(gathered, start=1):
-            rows = compute(run, samples)
-            if rows is not None:
-                computed.append(rows)
+            computed.append(compute(run, samples))
             if place % _METERS_PER_SLICE == 0:
                 await asyncio.sleep(0)
         return computed

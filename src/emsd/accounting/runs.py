@@ -2,7 +2,9 @@
 
 A reading changes more than its own minute. The energy between two samples is spread over the time between them, and a
 suspect sample is judged by up to CONTEXT_SAMPLES later ones. So a run of marked minutes is widened to the minutes of
-the CONTEXT_SAMPLES usable samples on either side, and as many again are read beyond those.
+the CONTEXT_SAMPLES usable samples on either side, and as many again are read beyond those. Samples are counted for each
+series by itself: a generation counter may speak once an hour, or at daytime only, beside one of consumption that speaks
+every second.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +24,10 @@ from emsd.energy.meters import MeterSamples, meter_buckets
 from emsd.energy.series import BUCKET_1M_US, US_PER_S, bucket_edges, ceil_us, floor_us
 from emsd.store.intervals import DirtyMark, MinuteRows, SampleRows
 
-__all__ = ["READ_CONTEXT", "Run", "compute", "runs_of", "take", "usable_times", "widened"]
+__all__ = ["READ_CONTEXT", "Run", "Series", "compute", "runs_of", "series_times", "take", "widened"]
+
+Series: TypeAlias = tuple[NDArray[np.int64], ...]
+"""Times [us] of the usable samples of each counter of a meter, or of its power."""
 
 READ_CONTEXT = 2 * CONTEXT_SAMPLES
 """Usable samples to read on either side of a run."""
@@ -77,28 +83,38 @@ def runs_of(account: MeterAccount, buckets_us: Iterable[int]) -> list[Run]:
     return runs[::-1]
 
 
-def usable_times(account: MeterAccount, rows: SampleRows) -> NDArray[np.int64]:
-    """Return the times [us] of the samples that energy can be made of."""
+def series_times(account: MeterAccount, rows: SampleRows) -> Series:
+    """Return the times [us] of the samples that energy can be made of, each series by itself."""
     if account.by_counter:
-        usable = np.isfinite(rows.import_kwh) | np.isfinite(rows.export_kwh)
+        counters = ((account.has_import, rows.import_kwh), (account.has_export, rows.export_kwh))
+        columns = [column for has, column in counters if has]
     else:
-        usable = np.isfinite(rows.power_kw)
-    return rows.time_us if usable.all() else rows.time_us[usable]
+        columns = [rows.power_kw]
+    usable = [np.isfinite(column) for column in columns]
+    return tuple(rows.time_us if each.all() else rows.time_us[each] for each in usable)
 
 
-def widened(run: Run, times_us: NDArray[np.int64]) -> Run:
-    """Widen a run to the minutes of CONTEXT_SAMPLES usable samples on either side, or as many as there are."""
-    first = int(np.searchsorted(times_us, run.from_us))
-    last = int(np.searchsorted(times_us, run.to_us))
-    before = times_us[max(0, first - CONTEXT_SAMPLES) : first]
-    after = times_us[last : last + CONTEXT_SAMPLES]
-    from_us = floor_us(int(before[0]), BUCKET_1M_US) if before.size else run.from_us
-    to_us = ceil_us(int(after[-1]) + 1, BUCKET_1M_US) if after.size else run.to_us
-    return replace(run, from_us=min(from_us, run.from_us), to_us=max(to_us, run.to_us))
+def widened(run: Run, series: Series) -> Run:
+    """Widen a run to the minutes of CONTEXT_SAMPLES usable samples on either side, or as many as there are.
+
+    A series that has no sample in the run did not change there, and widens nothing.
+    """
+    from_us, to_us = run.from_us, run.to_us
+    for times_us in series:
+        first, last = np.searchsorted(times_us, (run.from_us, run.to_us)).tolist()
+        if first == last:
+            continue
+        before = times_us[max(0, first - CONTEXT_SAMPLES) : first]
+        after = times_us[last : last + CONTEXT_SAMPLES]
+        if before.size:
+            from_us = min(from_us, floor_us(int(before[0]), BUCKET_1M_US))
+        if after.size:
+            to_us = max(to_us, ceil_us(int(after[-1]) + 1, BUCKET_1M_US))
+    return replace(run, from_us=from_us, to_us=to_us)
 
 
-def compute(run: Run, rows: SampleRows) -> MinuteRows | None:
-    """Compute the minutes of a run from its samples and their context; None when nothing is known of any of them."""
+def compute(run: Run, rows: SampleRows) -> MinuteRows:
+    """Compute the minutes of a run from its samples and their context."""
     account = run.account
     samples = MeterSamples(
         rows.time_us,
@@ -114,8 +130,6 @@ def compute(run: Run, rows: SampleRows) -> MinuteRows | None:
         | (buckets.sample_count > 0)
         | (buckets.flags != 0)
     )
-    if not known.any():
-        return None
     return MinuteRows(
         meter_id=account.meter_id,
         bucket_us=edges_us[:-1][known],
@@ -129,4 +143,12 @@ def compute(run: Run, rows: SampleRows) -> MinuteRows | None:
         coverage=buckets.coverage[known],
         sample_count=buckets.sample_count[known],
         flags=buckets.flags[known],
+        unknown_us=_stretches(~known, edges_us),
     )
+
+
+def _stretches(chosen: NDArray[np.bool_], edges_us: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return the chosen ones of the buckets between the edges as stretches [from, to) [us]."""
+    steps = np.flatnonzero(np.diff(np.concatenate(([False], chosen, [False]))))
+    bounds: list[int] = edges_us[steps].tolist()
+    return list(zip(bounds[::2], bounds[1::2], strict=True))

@@ -124,5 +124,5 @@ def advance(state: AlarmState, event: Event) -> Transition | None:
     """
     reason = REFUSED.get((state, event))
     if reason is not None:
-        raise AlarmRefused(f"the alarm cannot take the step {event}: {reason}")
+        raise AlarmRefused(reason)
     return TRANSITIONS.get((state, event))

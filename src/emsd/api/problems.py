@@ -85,7 +85,11 @@ class Problem(HTTPException):
 
 
 def raise_unknown(what: str, key: str, known: Iterable[str]) -> NoReturn:
-    """Answer 404 and name the known keys that are close to the one asked for."""
+    """Answer 404 and name the known keys that are close to the one asked for.
+
+    Raises:
+        Problem: always.
+    """
     close = get_close_matches(key, list(known), n=3, cutoff=0.65)
     detail = f"there is no {what} {_echo(key)!r}"
     if close:

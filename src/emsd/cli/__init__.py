@@ -18,7 +18,7 @@ app = typer.Typer(
     epilog="Start with `emsd demo`, then describe your plant and `emsd check` it.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
-    rich_markup_mode="rich",
+    rich_markup_mode="markdown",
 )
 app.command()(demo.demo)
 app.command()(check.check)

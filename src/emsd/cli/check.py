@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from emsd.errors import PlantError
+from emsd.errors import ConfigurationError, PlantError
 
 __all__ = ["check"]
 
@@ -27,6 +27,7 @@ def check(
     """Check a plant's description and show it as a tree; no device is touched."""
     from rich.console import Console
 
+    from emsd.alarms.oncall import OnCall
     from emsd.cli.plant_view import plant_view
     from emsd.plant.loader import load_plant
 
@@ -35,6 +36,11 @@ def check(
     except PlantError as error:
         for fault in error.faults:
             typer.echo(str(fault), err=True)
+        raise typer.Exit(2) from error
+    try:
+        OnCall(loaded.plant.notification_targets)
+    except ConfigurationError as error:
+        typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
     console.print(plant_view(loaded))

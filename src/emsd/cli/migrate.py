@@ -40,12 +40,14 @@ def migrate(
 
 
 async def _migrate(database_url: str, reader_password: str | None, plant: Path | None) -> None:
+    from emsd.logs import configure_logging
     from emsd.plant.loader import load_plant
     from emsd.store.migrations import migrate as apply
     from emsd.store.migrations import set_reader_password
     from emsd.store.plant import sync_plant
     from emsd.store.pool import open_pool, session
 
+    configure_logging(level="warning")  # what it does stands on standard output
     loaded = load_plant(plant, environ=os.environ) if plant is not None else None
     for name in await apply(database_url):
         typer.echo(f"applied {name}")

@@ -24,7 +24,10 @@ def run(
         str | None, typer.Option(envvar="EMSD_API_HOST", show_envvar=True, help="Address of the API.")
     ] = None,
     port: Annotated[
-        int | None, typer.Option(envvar="EMSD_API_PORT", show_envvar=True, help="Port of the API; 0 takes a free one.")
+        int | None,
+        typer.Option(
+            envvar="EMSD_API_PORT", show_envvar=True, min=0, max=65535, help="Port of the API; 0 takes a free one."
+        ),
     ] = None,
 ) -> None:
     """Collect, store, account, alarm and serve, until stopped by Ctrl-C or SIGTERM.
@@ -32,6 +35,7 @@ def run(
     A database or device that is away is waited for; GET /readyz says which. Every other setting is an environment
     variable EMSD_...; docs/deploy.md lists them.
     """
+    from emsd.alarms.oncall import OnCall
     from emsd.logs import configure_logging
     from emsd.plant.loader import load_plant
     from emsd.service import run_service
@@ -45,6 +49,7 @@ def run(
         loaded = load_plant(plant, environ=os.environ)
         for warning in loaded.warnings:
             typer.echo(f"warning: {warning}", err=True)
+        OnCall(loaded.plant.notification_targets)  # a URL that Apprise does not know is found before anything starts
         run_until_stopped(run_service(settings, loaded, database_url))
 
 

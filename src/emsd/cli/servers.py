@@ -133,7 +133,7 @@ def url(
 ) -> None:
     """Print the URL of one server, or both as VARIABLE=URL lines; they hold passwords.
 
-    `psql $(emsd servers url database)`, `export $(emsd servers url)`.
+    For example `psql $(emsd servers url database)` or `export $(emsd servers url)`.
     """
     with _one_sentence():
         found = {entry.server: entry.url for entry in ServerSet(name).status()}
@@ -141,7 +141,7 @@ def url(
     for server, address in found.items():
         if server in wanted:
             if address is None:
-                typer.echo(f"error {server} does not run; start it with `emsd servers start`", err=True)
+                typer.echo(f"error {server} does not run; start it with `emsd servers start --name {name}`", err=True)
                 raise typer.Exit(1)
             typer.echo(address if which else f"{VARIABLES[server]}={address}")
 

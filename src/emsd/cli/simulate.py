@@ -18,6 +18,7 @@ from rich.table import Table
 from emsd.cli.signals import stop_on_signals
 from emsd.collector import wall_clock_us
 from emsd.errors import ConfigurationError, ServerError
+from emsd.logs import configure_logging
 from emsd.plant.loader import LoadedPlant, load_plant
 from simulator import Simulator
 
@@ -28,7 +29,7 @@ _STATUS_EVERY_S = 1.0
 
 def simulate(
     plant: Annotated[Path, typer.Argument(help="The plant's description.", show_default=True)] = Path("plant.yaml"),
-    seed: Annotated[int, typer.Option(help="Another number, another plant of the same description.")] = 1,
+    seed: Annotated[int, typer.Option(help="Another number, other loads, weather and counters.")] = 1,
     duration: Annotated[float | None, typer.Option(min=0, help="Stop by itself after this many seconds.")] = None,
     bind: Annotated[str | None, typer.Option(help="Listen on this address instead of each connection's host.")] = None,
     allow_remote: Annotated[
@@ -37,6 +38,7 @@ def simulate(
     ] = False,
 ) -> None:
     """Stand in for every meter of a plant: Modbus TCP servers and MQTT devices with known true energy."""
+    configure_logging(level="warning")
     try:
         loaded = load_plant(plant, environ=os.environ)
         simulator = Simulator(

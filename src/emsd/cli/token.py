@@ -60,7 +60,10 @@ def revoke(name: Name, database_url: DatabaseUrl) -> None:
 
 def _with_pool(database_url: str, action: Callable[[Pool], Awaitable[Result]]) -> Result:
     """Run one action on the database; what goes wrong is one sentence and an exit code."""
+    from emsd.logs import configure_logging
     from emsd.store.pool import open_pool
+
+    configure_logging(level="warning")  # standard output is the token's
 
     async def run() -> Result:
         async with open_pool(database_url, application_name="emsd-token", max_size=1) as pool:

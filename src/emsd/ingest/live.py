@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, Self
 
-from emsd.readings import Reading
+from emsd.collector import wall_clock_us
+from emsd.readings import Quality, Reading
 
 __all__ = ["LiveValue", "LiveValues", "Subscription"]
 
@@ -31,10 +32,13 @@ class LiveValues:
     """Keeps the latest readings; `observe` is made to be an observer of the pipeline.
 
     A quantity's latest value is that of the reading with the latest time that carries it, so what arrives late or is
-    replayed never hides what is newer. Readings are kept as they are and taken apart only when somebody asks.
+    replayed never hides what is newer. A reading from the future is the exception, or a clock that was ahead and has
+    been set right would hide all that comes after. Readings are kept as they are and taken apart only when somebody
+    asks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, now_us: Callable[[], int] = wall_clock_us) -> None:
+        self._now_us = now_us
         self._latest: dict[int, dict[int, Reading]] = {}
         self._subscriptions: set[Subscription] = set()
         self.dropped = 0
@@ -47,7 +51,7 @@ class LiveValues:
             latest = self._latest[reading.meter_id] = {}
         key = id(reading.columns)  # equal columns are one object, which the kept reading keeps alive
         known = latest.get(key)
-        if known is not None and known.time_us >= reading.time_us:
+        if known is not None and known.time_us >= reading.time_us and not self._is_set_right(known, reading):
             return
         latest[key] = reading
         if len(latest) > MAX_READINGS_PER_METER:
@@ -55,6 +59,9 @@ class LiveValues:
         for subscription in self._subscriptions:
             if subscription.wants(reading.meter_id):
                 self.dropped += subscription.put(reading)
+
+    def _is_set_right(self, known: Reading, reading: Reading) -> bool:
+        return known.time_us > self._now_us() and not reading.quality & Quality.REPLAYED
 
     def latest(self, meter_id: int) -> dict[str, LiveValue]:
         """Return quantity -> latest value of a meter; empty when nothing is known of it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
@@ -20,7 +20,7 @@ from emsd.plant.models import Area, Asset, Meter, Plant, ThresholdAlarm
 from emsd.plant.profile import Profile
 from emsd.plant.profiles import ProfileLibrary, read_profiles
 from emsd.plant.source import Finding, Place, Source, in_order
-from emsd.plant.tree import ancestors, descendants, tops
+from emsd.plant.tree import ancestors
 from emsd.plant.validate import validate
 from emsd.plant.yaml_source import read_yaml
 
@@ -63,11 +63,6 @@ class LoadedPlant:
         """The area above each area, None at the top of the site."""
         return MappingProxyType({area.key: area.parent for area in self.plant.areas})
 
-    @cached_property
-    def meter_parents(self) -> Mapping[str, str | None]:
-        """The energy meter upstream of each meter."""
-        return MappingProxyType({meter.key: meter.parent for meter in self.plant.meters})
-
     def profile_of(self, meter: Meter) -> Profile:
         """Return the profile of a meter."""
         return self.profiles[meter.profile]
@@ -89,15 +84,6 @@ class LoadedPlant:
             if stage is not None:
                 return stage
         return None
-
-    def stage_of_meter(self, meter: Meter) -> str | None:
-        """Return the production stage of the area that the meter's asset stands in."""
-        return self.stage_of_area(self.assets_by_key[meter.asset].area)
-
-    def meters_of_area(self, area_key: str) -> tuple[Meter, ...]:
-        """Return the meters of all assets in an area and in the areas below it."""
-        inside = {area_key, *descendants(area_key, self.area_parents)}
-        return tuple(meter for meter in self.plant.meters if self.assets_by_key[meter.asset].area in inside)
 
     def meters_of_asset(self, asset_key: str) -> tuple[Meter, ...]:
         """Return the meters of an asset."""
@@ -127,11 +113,6 @@ class LoadedPlant:
             return not isinstance(alarm, ThresholdAlarm) or alarm.quantity in self.profile_of(meter).quantities
 
         return tuple(meter for meter in self.plant.meters if watched(meter))
-
-    def top_energy_meters(self, meter_keys: Collection[str]) -> tuple[Meter, ...]:
-        """Return those energy meters of a set that have no ancestor in it: their sum is the energy of the set."""
-        energy = {key for key in meter_keys if self.measures_energy(self.meters_by_key[key])}
-        return tuple(self.meters_by_key[key] for key in tops(energy, self.meter_parents))
 
 
 def load_plant(path: Path, *, environ: Mapping[str, str], profiles: Mapping[str, Profile] | None = None) -> LoadedPlant:

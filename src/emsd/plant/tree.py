@@ -6,9 +6,9 @@ visited twice.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 
-__all__ = ["ancestors", "children", "circles", "descendants", "tops"]
+__all__ = ["ancestors", "children", "circles"]
 
 Parents = Mapping[str, str | None]
 
@@ -26,21 +26,6 @@ def ancestors(key: str, parents: Parents) -> tuple[str, ...]:
 def children(key: str | None, parents: Parents) -> tuple[str, ...]:
     """Return the keys directly below `key`, or with None those at the top, in the order of `parents`."""
     return tuple(each for each, parent in parents.items() if parent == key)
-
-
-def descendants(key: str, parents: Parents) -> tuple[str, ...]:
-    """Return all keys below `key`, in the order of `parents`."""
-    return tuple(each for each in parents if each != key and key in ancestors(each, parents))
-
-
-def tops(keys: Collection[str], parents: Parents) -> tuple[str, ...]:
-    """Return those of `keys` that have no ancestor among `keys`, in the order of `parents`.
-
-    The energy of a set of meters is the sum over its tops: a feeder behind an incomer of the same set would otherwise
-    count twice.
-    """
-    chosen = frozenset(keys)
-    return tuple(each for each in parents if each in chosen and chosen.isdisjoint(ancestors(each, parents)))
 
 
 def circles(parents: Parents) -> list[tuple[str, ...]]:

@@ -102,7 +102,11 @@ class PrivateMosquitto:
 
     @property
     def programs(self) -> MosquittoPrograms:
-        """The broker and its clients, installed first if need be."""
+        """The broker and its clients, installed first if need be.
+
+        Raises:
+            ServerError: they cannot be installed.
+        """
         if self._programs is None:
             self._programs = install("mosquitto", progress=self._progress).mosquitto
         if self._programs is None:

@@ -93,7 +93,11 @@ class PrivatePostgres:
 
     @property
     def programs(self) -> PostgresPrograms:
-        """PostgreSQL's programs, installed first if need be."""
+        """PostgreSQL's programs, installed first if need be.
+
+        Raises:
+            ServerError: they cannot be installed.
+        """
         if self._programs is None:
             self._programs = install("timescaledb", progress=self._progress).timescaledb
         if self._programs is None:

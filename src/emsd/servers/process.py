@@ -71,7 +71,7 @@ def run(
     variables |= {"LC_ALL": "C", "OPENSSL_CONF": "/dev/null", **(environment or {})}
     identity: dict[str, int] = {} if account is None else {"user": account.uid, "group": account.gid}
     try:
-        return subprocess.run(  # type: ignore[call-overload,no-any-return]  # noqa: S603  (a list, no shell)
+        return subprocess.run(  # type: ignore[call-overload,no-any-return]  # noqa: S603  (**identity; a list, no shell)
             command,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -32,6 +32,8 @@ UNAVAILABLE_STATES: Final = frozenset(
 BAD_ROW_CLASSES: Final = frozenset({"22", "23", "54", "P0"})
 # Of class 53, but set by a configuration that no waiting changes.
 CONFIGURATION_LIMIT_EXCEEDED: Final = "53400"
+# The service tries again by itself; a command has ended, and its reader must.
+TRY_AGAIN: Final = "try again when the database answers"
 
 
 @contextmanager
@@ -54,12 +56,12 @@ def store_errors(doing: str) -> Iterator[None]:
         if isinstance(error, ValueError):
             raise StoreError(f"could not {doing}: {error}; check EMSD_DATABASE_URL") from error
         # What else asyncpg says of its own is that the connection or the pool has been closed under the caller.
-        raise StoreUnavailable(f"could not {doing}: {error}; it is tried again") from error
+        raise StoreUnavailable(f"could not {doing}: {error}; {TRY_AGAIN}") from error
     except asyncpg.InternalClientError as error:
-        raise StoreUnavailable(f"could not {doing}: the connection broke ({error}); it is tried again") from error
+        raise StoreUnavailable(f"could not {doing}: the connection broke ({error}); {TRY_AGAIN}") from error
     except OSError as error:  # refused, reset, no route, name unknown, and every time-out
         reason = str(error) or type(error).__name__
-        raise StoreUnavailable(f"could not {doing}: {reason}; it is tried again") from error
+        raise StoreUnavailable(f"could not {doing}: {reason}; {TRY_AGAIN}") from error
 
 
 def _from_server(error: asyncpg.PostgresError, doing: str) -> StoreError:
@@ -68,7 +70,7 @@ def _from_server(error: asyncpg.PostgresError, doing: str) -> StoreError:
     if state == CONFIGURATION_LIMIT_EXCEEDED:
         return StoreError(f"{text}; raise that limit of the server")
     if state[:2] in UNAVAILABLE_CLASSES or state in UNAVAILABLE_STATES:
-        return StoreUnavailable(f"{text}; it is tried again")
+        return StoreUnavailable(f"{text}; {TRY_AGAIN}")
     if state[:2] in BAD_ROW_CLASSES:
         return BadRow(text)
     if state[:2] in {"28", "3D"} or state == "57P04":

@@ -25,7 +25,9 @@ __all__ = [
     "SampleRows",
     "build_days",
     "build_quarters",
+    "delete_empty_quarters",
     "delete_marks",
+    "delete_unknown_minutes",
     "lead_accounting",
     "mark_days",
     "measured_since",
@@ -67,7 +69,10 @@ class SampleRows:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MinuteRows:
-    """Rows of interval_1m of one meter, column by column, each [k]; NaN becomes NULL."""
+    """Rows of interval_1m of one meter, column by column, each [k]; NaN becomes NULL.
+
+    `unknown_us` are stretches [from, to) of which nothing is known: no row may stand there.
+    """
 
     meter_id: int
     bucket_us: NDArray[np.int64]
@@ -81,6 +86,7 @@ class MinuteRows:
     coverage: NDArray[np.float64]
     sample_count: NDArray[np.int64]
     flags: NDArray[np.uint8]
+    unknown_us: Sequence[tuple[int, int]] = ()
 
 
 async def read_marks(connection: Session, *, most: int) -> list[DirtyMark]:
@@ -108,29 +114,43 @@ async def oldest_mark_age_s(connection: Session, now: datetime) -> float:
 
 
 # A usable sample is one that has what the meter's energy is made of: a counter, or else its power. {usable} is one of
-# the two fixed texts below, never a value from outside. The look back is bounded first, because an open one asks every
+# the fixed texts below, never a value from outside. The look back is bounded first, because an open one asks every
 # chunk of the hypertable; who finds too little looks again without bound.
-_USABLE: Final = {
-    True: "(energy_import_kwh IS NOT NULL OR energy_export_kwh IS NOT NULL)",
-    False: "active_power_kw IS NOT NULL",
-}
+_IMPORT, _EXPORT, _POWER = (
+    f"{name} IS NOT NULL" for name in ("energy_import_kwh", "energy_export_kwh", "active_power_kw")
+)
 _READ_SAMPLES: Final = """
 SELECT wanted.meter_id, sample.time, sample.energy_import_kwh, sample.energy_export_kwh, sample.active_power_kw
 FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) AS wanted (meter_id, from_time, to_time)
 CROSS JOIN LATERAL (
-    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
-      WHERE meter_id = wanted.meter_id AND time < wanted.from_time AND time >= wanted.from_time - $4::interval
-        AND {usable} ORDER BY time DESC LIMIT $5)
+    ({before})
     UNION ALL
     (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
       WHERE meter_id = wanted.meter_id AND time >= wanted.from_time AND time < wanted.to_time)
     UNION ALL
-    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
-      WHERE meter_id = wanted.meter_id AND time >= wanted.to_time AND time < wanted.to_time + $4::interval
-        AND {usable} ORDER BY time LIMIT $5)
+    ({after})
 ) AS sample
 ORDER BY wanted.meter_id, sample.time
 """
+_BEFORE: Final = """
+    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
+      WHERE meter_id = wanted.meter_id AND time < wanted.from_time AND time >= wanted.from_time - $4::interval
+        AND {usable} ORDER BY time DESC LIMIT $5)"""
+_AFTER: Final = """
+    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
+      WHERE meter_id = wanted.meter_id AND time >= wanted.to_time AND time < wanted.to_time + $4::interval
+        AND {usable} ORDER BY time LIMIT $5)"""
+
+
+def _reading_samples(*usable: str) -> str:
+    """The query with the context of every kind of usable sample; a sample of several kinds comes once."""
+    before, after = (" UNION ".join(part.format(usable=each) for each in usable) for part in (_BEFORE, _AFTER))
+    return _READ_SAMPLES.format(before=before, after=after)
+
+
+_READ_BY_COUNTER: Final = _reading_samples(f"({_IMPORT} OR {_EXPORT})")
+_READ_BY_EACH_COUNTER: Final = _reading_samples(_IMPORT, _EXPORT)
+_READ_BY_POWER: Final = _reading_samples(_POWER)
 
 
 async def read_samples(
@@ -138,16 +158,19 @@ async def read_samples(
     ranges: Sequence[SampleRange],
     *,
     by_counter: bool,
+    each_counter: bool = False,
     context: int,
     reach_s: float,
 ) -> dict[int, SampleRows]:
     """Return the samples of each meter in its range, with up to `context` usable ones before and after.
 
-    `by_counter` says whether a counter or the power makes a sample usable; context lies within `reach_s` [s] of the
-    range. A meter without any sample is absent. Meters must not stand twice in `ranges`.
+    `by_counter` says whether a counter or the power makes a sample usable, `each_counter` whether there shall be so
+    many samples of both counters, which costs more; context lies within `reach_s` [s] of the range. A meter without any
+    sample is absent. Meters must not stand twice in `ranges`.
     """
+    counter_query = _READ_BY_EACH_COUNTER if each_counter else _READ_BY_COUNTER
     rows = await connection.fetch(
-        _READ_SAMPLES.format(usable=_USABLE[by_counter]),
+        counter_query if by_counter else _READ_BY_POWER,
         [each.meter_id for each in ranges],
         [to_datetime(each.from_us) for each in ranges],
         [to_datetime(each.to_us) for each in ranges],
@@ -187,6 +210,21 @@ ON CONFLICT (meter_id, bucket) DO UPDATE SET {_UPDATE_ALL}
 """  # noqa: S608 - only constants of this module are put together
 
 
+# Looking first spares the locks on every chunk that a DELETE takes.
+_ROWS_IN_STRETCHES: Final = """
+SELECT minute.meter_id, minute.bucket, time_bucket('15 minutes', minute.bucket) AS quarter
+FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) AS unknown (meter_id, from_time, to_time)
+CROSS JOIN LATERAL (
+    SELECT meter_id, bucket FROM interval_1m
+    WHERE meter_id = unknown.meter_id AND bucket >= unknown.from_time AND bucket < unknown.to_time
+) AS minute
+"""
+_DELETE_MINUTES: Final = """
+DELETE FROM interval_1m USING unnest($1::integer[], $2::timestamptz[]) AS gone (meter_id, bucket)
+WHERE interval_1m.meter_id = gone.meter_id AND interval_1m.bucket = gone.bucket
+"""
+
+
 def _nullable(parts: list[NDArray[np.float64]]) -> list[float | None]:
     whole = np.concatenate(parts)
     values: list[float | None] = whole.tolist()
@@ -216,6 +254,26 @@ async def write_minutes(connection: Session, meters: Sequence[MinuteRows]) -> in
         np.concatenate([each.flags for each in meters]).tolist(),
     )
     return count
+
+
+async def delete_unknown_minutes(connection: Session, meters: Sequence[MinuteRows]) -> set[tuple[int, int]]:
+    """Delete rows of interval_1m in the stretches of which nothing is known any more; return their quarter hours.
+
+    That is rare: a late reading has put what follows it in doubt. The quarter hours are (meter_id, bucket_us) pairs.
+    """
+    stretches = [(each.meter_id, *stretch) for each in meters for stretch in each.unknown_us]
+    if not stretches:
+        return set()
+    found = await connection.fetch(
+        _ROWS_IN_STRETCHES,
+        [meter_id for meter_id, _, _ in stretches],
+        [to_datetime(from_us) for _, from_us, _ in stretches],
+        [to_datetime(to_us) for _, _, to_us in stretches],
+    )
+    if not found:
+        return set()
+    await connection.execute(_DELETE_MINUTES, [row["meter_id"] for row in found], [row["bucket"] for row in found])
+    return {(row["meter_id"], instant_us(row["quarter"])) for row in found}
 
 
 # A tier sums the energy of the one below, weights its mean power by samples, and counts as covered what was covered.
@@ -258,11 +316,37 @@ ON CONFLICT (meter_id, day) DO UPDATE SET bucket = excluded.bucket, {_UPDATE_ALL
 """  # noqa: S608 - only constants of this module are put together
 
 
+_DELETE_EMPTY_QUARTERS: Final = """
+DELETE FROM interval_15m AS quarter USING unnest($1::integer[], $2::timestamptz[]) AS touched (meter_id, bucket)
+WHERE quarter.meter_id = touched.meter_id AND quarter.bucket = touched.bucket AND NOT EXISTS (
+    SELECT FROM interval_1m AS minute
+    WHERE minute.meter_id = quarter.meter_id
+        AND minute.bucket >= quarter.bucket AND minute.bucket < quarter.bucket + INTERVAL '15 minutes'
+)
+"""
+_DELETE_EMPTY_DAYS: Final = """
+DELETE FROM interval_1d AS kept USING unnest($1::integer[], $2::date[], $3::timestamptz[], $4::timestamptz[])
+    AS wanted (meter_id, day, from_time, to_time)
+WHERE kept.meter_id = wanted.meter_id AND kept.day = wanted.day AND NOT EXISTS (
+    SELECT FROM interval_15m AS part
+    WHERE part.meter_id = wanted.meter_id AND part.bucket >= wanted.from_time AND part.bucket < wanted.to_time
+)
+"""
+
+
 async def build_quarters(connection: Session, wanted: Sequence[tuple[int, int]]) -> None:
     """Build rows of interval_15m for (meter_id, bucket_us) pairs from interval_1m."""
     if wanted:
         await connection.execute(
             _BUILD_QUARTERS, [meter for meter, _ in wanted], [to_datetime(bucket) for _, bucket in wanted]
+        )
+
+
+async def delete_empty_quarters(connection: Session, wanted: Sequence[tuple[int, int]]) -> None:
+    """Delete those rows of interval_15m, given as (meter_id, bucket_us) pairs, that have no minute left."""
+    if wanted:
+        await connection.execute(
+            _DELETE_EMPTY_QUARTERS, [meter for meter, _ in wanted], [to_datetime(bucket) for _, bucket in wanted]
         )
 
 
@@ -292,7 +376,9 @@ async def build_days(connection: Session, wanted: Sequence[tuple[int, date, date
         return
     meters = [each[0] for each in wanted]
     days = [each[1] for each in wanted]
-    await connection.execute(_BUILD_DAYS, meters, days, [each[2] for each in wanted], [each[3] for each in wanted])
+    begins, ends = [each[2] for each in wanted], [each[3] for each in wanted]
+    await connection.execute(_BUILD_DAYS, meters, days, begins, ends)
+    await connection.execute(_DELETE_EMPTY_DAYS, meters, days, begins, ends)
     await connection.execute(
         "DELETE FROM dirty_day USING unnest($1::integer[], $2::date[]) AS done (meter_id, day)"
         " WHERE dirty_day.meter_id = done.meter_id AND dirty_day.day = done.day",

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from enum import StrEnum
 from typing import Final
 
@@ -24,11 +23,9 @@ from emsd.store.pool import Pool, session
 __all__ = [
     "ClaimedNotice",
     "NoticeState",
-    "OutboxRow",
     "claim",
     "fail_orphans",
     "fail_unknown",
-    "list_notices",
     "mark_failed",
     "mark_sent",
     "put_back",
@@ -55,23 +52,6 @@ class ClaimedNotice:
     transition: Step
     priority: Priority
     attempts: int
-
-
-@dataclass(frozen=True, slots=True)
-class OutboxRow:
-    """A notification as people see it."""
-
-    notification_id: int
-    journal_id: int
-    alarm_id: int
-    target_key: str
-    title: str
-    body: str
-    state: NoticeState
-    attempts: int
-    next_attempt_at: datetime
-    last_error: str | None
-    sent_at: datetime | None
 
 
 # Of one alarm, a target hears of the return after it heard of the occurrence, even when that had to be tried again.
@@ -179,34 +159,3 @@ async def fail_orphans(pool: Pool, *, targets: Sequence[str], reason: str) -> li
             reason,
         )
     return [(row["notification_id"], row["target_key"]) for row in rows]
-
-
-_LIST: Final = """
-SELECT notification_id, journal_id, alarm_id, target_key, title, body, state, attempts, next_attempt_at, last_error,
-       sent_at
-FROM notification_outbox JOIN alarm_journal USING (journal_id)
-WHERE ($1::bigint IS NULL OR alarm_id = $1)
-  AND ($2::text[] IS NULL OR state = ANY($2))
-  AND ($3::bigint IS NULL OR notification_id < $3)
-ORDER BY notification_id DESC
-LIMIT $4
-"""
-
-
-async def list_notices(
-    pool: Pool,
-    *,
-    alarm_id: int | None = None,
-    states: Sequence[NoticeState] | None = None,
-    before: int | None = None,
-    limit: int = 100,
-) -> list[OutboxRow]:
-    """Return notifications, the newest first; pass the last row's notification_id as `before` for the next page.
-
-    Raises:
-        StoreUnavailable: the database is away; try again later.
-    """
-    chosen = None if states is None else [each.value for each in states]
-    async with session(pool, "list the notifications") as connection:
-        rows = await connection.fetch(_LIST, alarm_id, chosen, before, limit)
-    return [OutboxRow(**{**dict(row), "state": NoticeState(row["state"])}) for row in rows]

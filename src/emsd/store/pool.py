@@ -10,7 +10,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 
-from emsd.errors import StoreError
+from emsd.errors import SettingsError, StoreError
 from emsd.store.errors import store_errors
 
 __all__ = ["Pool", "Session", "deadline", "open_pool", "place", "session"]
@@ -52,7 +52,8 @@ async def open_pool(
 
     Raises:
         StoreUnavailable: the database cannot be reached now.
-        StoreError: it refuses this user, or the address is not one.
+        StoreError: it refuses this user.
+        SettingsError: the address is not one of a PostgreSQL.
     """
     with store_errors(f"connect to the database ({place(database_url)})"):
         pool = await asyncpg.create_pool(
@@ -77,12 +78,22 @@ async def open_pool(
 async def session(pool: Pool, doing: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> AsyncIterator[Session]:
     """Lend one session of the pool; whatever goes wrong with it is translated by `store_errors(doing)`.
 
+    A cancelled block rolls back, and over a dead network that fails: the task is cancelled all the same, or whoever
+    tries again while the database is away would go on for ever.
+
     Raises:
         StoreUnavailable: no session was free or could be opened within `timeout_s` [s], or it was lost.
     """
-    with store_errors(doing):
-        async with pool.acquire(timeout=timeout_s) as connection:
-            yield connection
+    task = asyncio.current_task()
+    cancelled_before = task.cancelling() if task else 0
+    try:
+        with store_errors(doing):
+            async with pool.acquire(timeout=timeout_s) as connection:
+                yield connection
+    except StoreError as error:
+        if task is not None and task.cancelling() > cancelled_before:
+            raise asyncio.CancelledError from error
+        raise
 
 
 @contextmanager
@@ -117,16 +128,16 @@ def place(database_url: str) -> str:
     """Return where a database URL points, without user and password.
 
     Raises:
-        StoreError: it is not a PostgreSQL URL.
+        SettingsError: it is not a PostgreSQL URL.
     """
     try:
         parts = urlsplit(database_url)
         host = parts.hostname or parse_qs(parts.query).get("host", ["localhost"])[0]
         port = f":{parts.port}" if parts.port else ""
     except ValueError as error:
-        raise StoreError("the database address is not a URL; write postgresql://user@host:port/database") from error
+        raise SettingsError("the database address is not a URL; write postgresql://user@host:port/database") from error
     if parts.scheme not in {"postgresql", "postgres"}:
-        raise StoreError(
+        raise SettingsError(
             "the database address does not begin with postgresql://; write postgresql://user@host/database"
         )
     return f"{host}{port}{parts.path}"

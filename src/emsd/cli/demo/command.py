@@ -9,7 +9,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -39,18 +39,16 @@ _SETTLE_WITHIN_S: Final = 15.0
 
 
 def demo(
-    duration: Annotated[
-        float | None, typer.Option(min=10, help="Stop by itself after so many seconds, and compare with the truth.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Another number, another day in the same plant.")] = 1,
+    duration: Annotated[float | None, typer.Option(min=10, help="Stop by itself after this many seconds.")] = None,
+    seed: Annotated[int, typer.Option(help="Another number, other loads, weather and counters.")] = 1,
     plant: Annotated[Path, typer.Option(help="The plant to simulate.")] = _EXAMPLE,
-    port: Annotated[int, typer.Option(help="Port of the API, if it is free.")] = 8000,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port of the API; if it is taken, a free one.")] = 8000,
 ) -> None:
     """Measure a simulated factory with the real chain: Modbus TCP and MQTT, TimescaleDB, kWh, CO2, alarms.
 
     Starts a private TimescaleDB and Mosquitto (fetched once), a simulator for every meter of the plant, and the service
-    as a process of its own. At the end every meter is compared with what the simulator knows to be true. Exit code 1:
-    an error was larger than 0.5 % plus one count of the meter's counter, or a reading was lost.
+    as a process of its own. When it stops, every meter is compared with what the simulator knows to be true. Exit code
+    1: an error was larger than 0.5 % plus one count of the meter's counter, or a reading was lost.
     """
     from emsd.logs import configure_logging
 
@@ -89,14 +87,16 @@ class _Demo:
         """Carry out the demo; True when every figure was right and nothing was lost."""
         from emsd.cli.demo.webhook import webhook
         from emsd.cli.demo.world import load_demo_plant
+        from emsd.plant.loader import load_plant
         from emsd.servers import temporary_folder
         from emsd.store.pool import open_pool
 
         began_s = time.monotonic()
         with temporary_folder("emsd-demo-") as folder, webhook() as oncall:
-            world = load_demo_plant(self.plant_path, oncall_url=oncall.url, now=datetime.now(UTC))
+            load_plant(self.plant_path, environ=os.environ)  # whatever is wrong with it shows before anything starts
             async with self._servers(folder) as (postgres, broker), open_pool(postgres.url, max_size=2) as pool:
                 self._say(began_s, "TimescaleDB and Mosquitto run")
+                world = load_demo_plant(self.plant_path, oncall_url=oncall.url, now=datetime.now(UTC))
                 world = world.at_broker(broker.port)
                 meter_ids, readings = await self._history(pool, postgres.url, world)
                 self._say(began_s, f"a day of history is stored and accounted for: {readings:,} readings")
@@ -126,11 +126,8 @@ class _Demo:
         from emsd.cli.servers import progress_bar
 
         meter_ids = await prepare_database(database_url, pool, world.loaded)
-        now = datetime.now(UTC)
         with progress_bar(self.console) as report:
-            readings = await load_history(
-                pool, world, meter_ids, seed=self.seed, from_=now - timedelta(days=1), to=now, report=report
-            )
+            readings = await load_history(pool, world, meter_ids, seed=self.seed, report=report)
         return meter_ids, readings
 
     async def _live(self, stage: _Stage, duration_s: float | None) -> bool:
@@ -139,6 +136,7 @@ class _Demo:
         from emsd.cli.demo.verdict import Evidence, settle
         from emsd.cli.demo.world import open_door, write_plant
         from emsd.collector import wall_clock_us
+        from emsd.readings import to_datetime
         from simulator import Simulator
 
         plant = stage.world.loaded.plant
@@ -162,7 +160,7 @@ class _Demo:
             async with service_process(environment, log_file) as service:
                 screen = await self._watch(stage, api, service, log_file, subscribed, duration_s)
                 await devices.aclose()
-                evidence = Evidence(stage.pool, stage.world.loaded, stage.meter_ids, simulator, began_us)
+                evidence = Evidence(stage.pool, stage.world, stage.meter_ids, simulator, to_datetime(began_us))
                 await settle(evidence, within_s=_SETTLE_WITHIN_S)
         return await self._judge(evidence, stage, service, screen, log_file)
 

@@ -12,8 +12,9 @@ from typing import Final
 from rich.table import Table
 
 from emsd.accounting import Accounting, accounts_of
+from emsd.cli.demo.world import DemoPlant
 from emsd.plant.loader import LoadedPlant
-from emsd.readings import Quality, instant_us, to_datetime
+from emsd.readings import Quality, instant_us
 from emsd.store import audit
 from emsd.store.intervals import MeasuredEnergy, measured_since
 from emsd.store.pool import Pool, session
@@ -24,7 +25,6 @@ __all__ = ["TOLERANCE", "Comparison", "Evidence", "Verdict", "compare", "judge",
 TOLERANCE: Final = 0.005
 """Largest error as a share of the true energy, beside one count of the meter's counter."""
 
-_MINUTE_US: Final = 60_000_000
 _LOOK_EVERY_S: Final = 0.2
 
 
@@ -33,21 +33,16 @@ class Evidence:
     """Where the figures are found, and since when devices and service ran."""
 
     pool: Pool
-    loaded: LoadedPlant
+    world: DemoPlant
     meter_ids: Mapping[str, int]
     simulator: Simulator
-    began_us: int
-
-    @property
-    def since(self) -> datetime:
-        """The minute in which devices and service began."""
-        return to_datetime(self.began_us - self.began_us % _MINUTE_US)
+    began: datetime
 
     async def missing_messages(self) -> int:
         """Return how many messages the broker confirmed to the devices that are not stored."""
         published = {self.meter_ids[key]: count for key, count in self.simulator.published.items()}
         stored = await audit.stored_readings(
-            self.pool, list(published), from_=self.since, without_quality=Quality.SIMULATED_HISTORY
+            self.pool, list(published), from_=self.began, without_quality=Quality.SIMULATED_HISTORY
         )
         return sum(max(0, count - stored.get(meter_id, 0)) for meter_id, count in published.items())
 
@@ -122,19 +117,19 @@ async def settle(evidence: Evidence, *, within_s: float) -> None:
 
 async def judge(evidence: Evidence) -> Verdict:
     """Compare what is stored with what is true; the service has stopped, so accounting finishes here."""
-    accounts = accounts_of(evidence.loaded, evidence.meter_ids)
-    await Accounting(evidence.pool, accounts, evidence.loaded.plant.site.zone).run_until_clean()
+    loaded, since = evidence.world.loaded, evidence.world.compared_from
+    accounts = accounts_of(loaded, evidence.meter_ids)
+    await Accounting(evidence.pool, accounts, loaded.plant.site.zone).run_until_clean()
     async with session(evidence.pool, "read measured energy") as connection:
-        measured = await measured_since(connection, evidence.since)
-    began = to_datetime(evidence.began_us)
+        measured = await measured_since(connection, since)
     return Verdict(
-        since=evidence.since,
-        comparisons=compare(evidence.loaded, evidence.simulator.truth, evidence.meter_ids, measured, evidence.since),
-        lost=await audit.lost_readings(evidence.pool, from_=began),
+        since=since,
+        comparisons=compare(loaded, evidence.simulator.truth, evidence.meter_ids, measured, since),
+        lost=await audit.lost_readings(evidence.pool, from_=evidence.began),
         missing_messages=await evidence.missing_messages(),
         published=sum(evidence.simulator.published.values()),
-        quarantined=await audit.quarantined(evidence.pool, from_=began),
-        polls=await audit.poll_totals(evidence.pool, from_=began),
+        quarantined=await audit.quarantined(evidence.pool, from_=evidence.began),
+        polls=await audit.poll_totals(evidence.pool, from_=evidence.began),
     )
 
 
@@ -168,13 +163,14 @@ def compare(
 
 
 def verdict_table(rows: Sequence[Comparison], title: str) -> Table:
-    """Return the comparison as a table; a direction in which rightly nothing flowed is left out."""
+    """Return the comparison as a table; where a meter moved one way only, its other direction is left out if right."""
+    moved = {row.meter for row in rows if row.true_kwh or row.measured_kwh}
     table = Table("Meter", "", title=title, title_justify="left")
     for name in ("Measured kWh", "True kWh", "Error kWh", "Allowed kWh"):
         table.add_column(name, justify="right")
     table.add_column("")
     for row in rows:
-        if row.right and not row.true_kwh and not row.measured_kwh:
+        if row.right and not row.true_kwh and not row.measured_kwh and row.meter in moved:
             continue
         table.add_row(
             row.meter,

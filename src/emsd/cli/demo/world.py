@@ -38,7 +38,7 @@ Report = Callable[[str, float | None], None]
 """Called with what is being done and its share done [0..1], None while that is not known."""
 
 ONCALL_VARIABLE: Final = "EMSD_ONCALL_URL"
-_HISTORY_STEP_S: Final = 10.0
+_HISTORY_STEP_S: Final = 10
 _DOOR_METER: Final = "cleanroom-climate"
 _DOOR_OPENS_AFTER_S: Final = 6.0
 _DOOR_OPEN_S: Final = 28.0
@@ -47,10 +47,21 @@ _PRESSURE_WITH_OPEN_DOOR_PA: Final = 6.0
 
 @dataclass(frozen=True, slots=True)
 class DemoPlant:
-    """The plant, and when the counters of its simulated meters began."""
+    """The plant, its day of history, and when the counters of its simulated meters began.
+
+    The history's readings lie on full 10 s from `history_from` to `history_to`, both included, so that every minute of
+    it begins with a reading: what is compared from such a minute on owes nothing to readings before it.
+    """
 
     loaded: LoadedPlant
     anchor: datetime
+    history_from: datetime
+    history_to: datetime
+
+    @property
+    def compared_from(self) -> datetime:
+        """The last minute that begins with a reading of the history."""
+        return self.history_to.replace(second=0, microsecond=0)
 
     def at_broker(self, port: int) -> DemoPlant:
         """Return the same with every MQTT connection at the private broker on `port`."""
@@ -71,7 +82,9 @@ def load_demo_plant(path: Path, *, oncall_url: str, now: datetime) -> DemoPlant:
         PlantError: the description is wrong.
     """
     loaded = load_plant(path, environ={**os.environ, ONCALL_VARIABLE: oncall_url})
-    return DemoPlant(loaded, month_start(now - timedelta(days=1)))
+    to = now.replace(second=now.second - now.second % _HISTORY_STEP_S, microsecond=0)
+    from_ = to - timedelta(days=1)
+    return DemoPlant(loaded, month_start(from_), from_, to)
 
 
 def write_plant(plant: Plant, loaded: LoadedPlant, path: Path) -> None:
@@ -104,16 +117,15 @@ async def load_history(
     meter_ids: Mapping[str, int],
     *,
     seed: int,
-    from_: datetime,
-    to: datetime,
     report: Report,
 ) -> int:
     """Write what the meters would have said, then account for it; return how many readings."""
     truth = SimulatedPlant(demo.loaded.plant, demo.loaded.profiles, seed, anchor=demo.anchor)
-    total = len(meter_ids) * (to - from_).total_seconds() / _HISTORY_STEP_S
+    from_us, to_us = instant_us(demo.history_from), instant_us(demo.history_to) + 1
+    total = len(meter_ids) * (to_us - from_us) / (_HISTORY_STEP_S * 1e6)
     written = 0
     async with ReadingWriter(pool) as writer:
-        for batch in history(truth, meter_ids, instant_us(from_), instant_us(to), _HISTORY_STEP_S):
+        for batch in history(truth, meter_ids, from_us, to_us, _HISTORY_STEP_S):
             await writer.write(batch)
             written += len(batch)
             report("A day of readings", min(1.0, written / total))
@@ -124,7 +136,11 @@ async def load_history(
 
 
 def free_port(preferred: int) -> int:
-    """Return `preferred` if nobody listens on it at the loopback address, else a free port."""
+    """Return `preferred` if nobody listens on it at the loopback address, else a free port.
+
+    Raises:
+        OSError: there is none.
+    """
     for port in (preferred, 0):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,0 +1,66 @@
+"""Every benchmark runs, in a very small size, and prints and writes its rows; how fast anything is, is not asserted."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+RATIOS = {"ingest": 3, "collector": 1, "decode": 1, "api": 20, "storage": 2}
+"""How many rows of each benchmark are compared with a bare library."""
+
+
+def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+
+
+def rows_of(name: str, file: Path) -> list[dict[str, Any]]:
+    done = bench(name, "--smoke", "--json", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"]
+    assert {row["benchmark"] for row in rows} == {name}
+    table = "".join(character for character in done.stdout if character.isascii())
+    for row in rows:
+        # A long name is broken over lines.
+        assert row["measure"].split()[0] in table
+    return rows
+
+
+@pytest.mark.parametrize("name", RATIOS)
+def test_a_benchmark_compares_itself_with_the_bare_library_in_the_same_run(name: str, tmp_path: Path) -> None:
+    rows = rows_of(name, tmp_path / "figures.json")
+    assert len(rows) == RATIOS[name]
+    for row in rows:
+        for side in ("emsd", "bare", "ratio"):
+            figures = row[side]
+            assert 0 < figures["least"] <= figures["median"] <= figures["most"] < math.inf, row
+
+
+def test_the_fleet_runs_through_the_real_service_and_every_tick_is_accounted_for(tmp_path: Path) -> None:
+    rows = {row["measure"]: row["emsd"]["median"] for row in rows_of("fleet", tmp_path / "figures.json")}
+    expected = next(value for measure, value in rows.items() if measure.startswith("ticks expected"))
+    assert expected > 0
+    assert rows["ticks answered in full"] + rows["ticks partial, failed or skipped"] == expected
+    assert rows["rows in the database"] > 0
+    assert rows["processor time of the service"] > 0
+    assert rows["memory of the service"] > 10
+
+
+def test_an_unknown_name_is_refused_with_the_names_that_there_are() -> None:
+    done = bench("injest")
+    assert done.returncode == 2
+    assert "there is no benchmark injest" in done.stderr
+    assert "ingest, collector, decode, api, storage, fleet" in " ".join(done.stderr.replace("│", " ").split())
