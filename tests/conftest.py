@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
+import structlog
 
 from emsd.servers import PrivateMosquitto, PrivatePostgres, temporary_folder
 
@@ -47,6 +48,18 @@ class PostgresServer:
 
         wait_for(run())
 
+    def drop(self, database: str) -> None:
+        """Drop a database; one that a superuser's autovacuum is just working in is asked for again."""
+        for attempts_left in range(20, -1, -1):
+            try:
+                self.execute(f"DROP DATABASE IF EXISTS {database} WITH (FORCE)")
+            except (asyncpg.InsufficientPrivilegeError, asyncpg.ObjectInUseError):
+                if not attempts_left:
+                    raise
+                self.execute("SELECT pg_sleep(0.25)")
+            else:
+                return
+
 
 def wait_for(work: Coroutine[Any, Any, object]) -> None:
     """Run `work` in a loop of its own, whatever loop the test uses."""
@@ -63,6 +76,13 @@ def wait_for(work: Coroutine[Any, Any, object]) -> None:
     thread.join()
     if failures:
         raise failures[0]
+
+
+@pytest.fixture(autouse=True)
+def logging_of_its_own() -> Iterator[None]:
+    """Undo what a command called inside the test process does to the logging of the tests after it."""
+    yield
+    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")
@@ -94,7 +114,7 @@ def migrated_template(postgres: PostgresServer) -> Iterator[str]:
         postgres.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
         yield name
     finally:
-        postgres.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        postgres.drop(name)
 
 
 @pytest.fixture
@@ -104,7 +124,7 @@ def database_url(postgres: PostgresServer, migrated_template: str) -> Iterator[s
     try:
         yield postgres.url_of(name)
     finally:
-        postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        postgres.drop(name)
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,40 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Literal, TextIO
+from typing import Literal, TextIO, cast
 
 import structlog
 
 __all__ = ["configure_logging"]
+
+
+class _UnfailingStream:
+    """A stream whose failures stop nobody.
+
+    A full disk or a pipe that nobody reads any more would otherwise end the task that only wanted to say something; a
+    plant that is measured without a log is better than one that is not measured.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self.lost = 0
+        """Pieces of text that could not be written."""
+
+    def write(self, text: str) -> int:
+        """Write, or count what is lost."""
+        try:
+            return self._stream.write(text)
+        except (OSError, ValueError):  # ValueError: it was closed
+            self.lost += 1
+            return len(text)
+
+    def flush(self) -> None:
+        """Flush, or let it be."""
+        try:
+            self._stream.flush()
+        except (OSError, ValueError):
+            self.lost += 1
+
 
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
@@ -25,6 +54,7 @@ def configure_logging(
     plant keeps passwords and notification URLs as SecretStr, which prints as stars.
     """
     target = stream if stream is not None else sys.stderr
+    unfailing = cast("TextIO", _UnfailingStream(target))
     as_json = style == "json" or (style == "auto" and not target.isatty())
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -40,7 +70,9 @@ def configure_logging(
     structlog.configure(
         processors=[*shared, *renderer],
         wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-        logger_factory=structlog.PrintLoggerFactory(file=target),
+        logger_factory=structlog.PrintLoggerFactory(file=unfailing),
         cache_logger_on_first_use=False,
     )
-    logging.basicConfig(stream=target, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True)
+    logging.basicConfig(
+        stream=unfailing, level=logging.WARNING, format="%(levelname)s %(name)s %(message)s", force=True
+    )

@@ -159,7 +159,7 @@ def served(postgres: PostgresServer, migrated_template: str) -> Iterator[ServedA
         with ServedApplication(postgres.url_of(name)) as application:
             yield application
     finally:
-        postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        postgres.drop(name)
 
 
 CHECKS: list[Any] = [

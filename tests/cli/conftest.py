@@ -19,4 +19,4 @@ def postgres_database(postgres: PostgresServer) -> Iterator[str]:
     try:
         yield postgres.url_of(name)
     finally:
-        postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        postgres.drop(name)

@@ -67,7 +67,7 @@ def filled(postgres: PostgresServer, migrated_template: str) -> Iterator[FilledD
         wait_for(_fill(found))
         yield found
     finally:
-        postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        postgres.drop(name)
 
 
 @pytest.fixture

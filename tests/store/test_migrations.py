@@ -28,7 +28,7 @@ def empty_url(postgres: Any) -> Iterator[str]:
     try:
         yield postgres.url_of(name)
     finally:
-        postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        postgres.drop(name)
 
 
 @pytest.fixture

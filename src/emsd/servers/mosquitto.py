@@ -224,9 +224,12 @@ class PrivateMosquitto:
             pid = int(run([*shell, *files], account=account, folder=self.folder).stdout)
             if self._accepts_in_time(record, pid):
                 return
+            was_silent = is_alive(pid, str(self._configuration))
             terminate(pid, str(self._configuration), STOP_SIGNALS)
-            # Between finding a free port and listening on it, another program may have taken it.
-            if self._wanted_port is None and not port_is_free(record.port) and attempt + 1 < PORT_ATTEMPTS:
+            # Between finding a free port and listening on it, another program may have taken it, or a client of ours.
+            lost_port = was_silent or not port_is_free(record.port)
+            if self._wanted_port is None and lost_port and attempt + 1 < PORT_ATTEMPTS:
+                record.port = None
                 continue
             raise ServerError(f"Mosquitto does not start: {self._complaint()}; see {self.log_file}")
 
