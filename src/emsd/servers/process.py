@@ -31,6 +31,9 @@ LOOPBACK = "127.0.0.1"
 POLL_INTERVAL_S = 0.02
 # Of the caller's environment, what would make a program load other libraries or speak another language.
 KEPT_VARIABLES = ("HOME", "PATH", "TMPDIR", "TZ")
+# How long execve may leave a process without arguments: microseconds, here with all the room a busy machine needs.
+_EXEC_LOOKS = 100
+_EXEC_LOOK_EVERY_S = 0.002
 
 
 def ask(command: Sequence[str | Path], timeout_s: float = 120.0) -> subprocess.CompletedProcess[str]:
@@ -114,11 +117,26 @@ def is_alive(pid: int, marker: str) -> bool:
         return False
     proc = Path("/proc")
     if (proc / "self").exists():
-        try:
-            return marker in (proc / str(pid) / "cmdline").read_bytes().decode(errors="replace").split("\0")
-        except OSError:
-            return False
+        return marker in _arguments(proc / str(pid))
     return marker in ask(["ps", "-ww", "-o", "command=", "-p", str(pid)]).stdout
+
+
+def _arguments(process: Path) -> list[str]:
+    """Return the arguments of a process in /proc; none of one that has ended.
+
+    For an instant within execve(2) a living process has no arguments; that instant is waited for. A process that has
+    ended and is not yet collected (state Z) has none either, nor has a thread of the kernel.
+    """
+    for _ in range(_EXEC_LOOKS):
+        try:
+            arguments = (process / "cmdline").read_bytes()
+            state = (process / "stat").read_bytes().rpartition(b")")[2].split()[0]
+        except (OSError, IndexError):
+            return []
+        if arguments or state == b"Z":
+            return arguments.decode(errors="replace").split("\0")
+        time.sleep(_EXEC_LOOK_EVERY_S)
+    return []
 
 
 def processes_in(folder: Path) -> list[int]:
