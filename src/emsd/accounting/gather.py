@@ -10,8 +10,8 @@ import numpy as np
 from emsd.accounting.runs import READ_CONTEXT, Run, Series, series_times, widened
 from emsd.energy.counters import CONTEXT_SAMPLES
 from emsd.energy.series import US_PER_S
-from emsd.store.intervals import SampleRange, SampleRows, read_samples
 from emsd.store.pool import Session
+from emsd.store.samples import SampleRange, SampleRows, read_samples
 
 __all__ = ["Gatherer"]
 

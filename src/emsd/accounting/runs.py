@@ -22,7 +22,8 @@ from emsd.accounting.accounts import MeterAccount
 from emsd.energy.counters import CONTEXT_SAMPLES
 from emsd.energy.meters import MeterSamples, meter_buckets
 from emsd.energy.series import BUCKET_1M_US, US_PER_S, bucket_edges, ceil_us, floor_us
-from emsd.store.intervals import DirtyMark, MinuteRows, SampleRows
+from emsd.store.intervals import DirtyMark, MinuteRows
+from emsd.store.samples import SampleRows
 
 __all__ = ["READ_CONTEXT", "Run", "Series", "compute", "runs_of", "series_times", "take", "widened"]
 

@@ -1,14 +1,24 @@
-"""Figures that hold what arrived against what was stored."""
+"""Figures that hold what was true or arrived against what was stored."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
-from emsd.store.pool import Pool, session
+from emsd.readings import instant_us
+from emsd.store.pool import Pool, Session, session
 
-__all__ = ["PollTotals", "lost_readings", "poll_totals", "quarantined", "stored_readings"]
+__all__ = [
+    "MeasuredEnergy",
+    "PollTotals",
+    "lost_readings",
+    "measured_since",
+    "poll_totals",
+    "quarantined",
+    "stored_readings",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,3 +73,37 @@ async def poll_totals(pool: Pool, *, from_: datetime) -> PollTotals:
             from_,
         )
     return PollTotals(*row) if row is not None else PollTotals(0, 0, 0, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredEnergy:
+    """Energy of one meter from some bucket on, up to its last sample."""
+
+    import_kwh: float
+    export_kwh: float
+    estimated_kwh: float
+    last_sample_us: int
+
+
+_MEASURED_SINCE: Final = """
+SELECT minute.meter_id, coalesce(sum(energy_import_kwh), 0) AS import, coalesce(sum(energy_export_kwh), 0) AS export,
+    sum(estimated_import_kwh) + sum(estimated_export_kwh) AS estimated, last_sample.time AS last_time
+FROM interval_1m AS minute
+JOIN LATERAL (
+    SELECT time FROM reading
+    WHERE meter_id = minute.meter_id AND time >= $1
+        AND (energy_import_kwh IS NOT NULL OR energy_export_kwh IS NOT NULL)
+    ORDER BY time DESC LIMIT 1
+) AS last_sample ON true
+WHERE minute.bucket >= $1
+GROUP BY minute.meter_id, last_sample.time
+"""
+
+
+async def measured_since(connection: Session, from_: datetime) -> dict[int, MeasuredEnergy]:
+    """Return what every meter with a counter measured from the minute `from_` up to its last sample, by meter id."""
+    rows = await connection.fetch(_MEASURED_SINCE, from_)
+    return {
+        row["meter_id"]: MeasuredEnergy(row["import"], row["export"], row["estimated"], instant_us(row["last_time"]))
+        for row in rows
+    }

@@ -1,4 +1,4 @@
-"""Interval tables: what is dirty, the raw samples behind it, and the upserts of every tier.
+"""Interval tables: what is dirty, and the upserts of every tier.
 
 Every function takes a connection, because accounting does all of it in one transaction: the marks it deletes and the
 intervals it writes commit together, so a crash in between loses neither.
@@ -19,10 +19,7 @@ from emsd.store.pool import Session
 
 __all__ = [
     "DirtyMark",
-    "MeasuredEnergy",
     "MinuteRows",
-    "SampleRange",
-    "SampleRows",
     "build_days",
     "build_quarters",
     "delete_empty_quarters",
@@ -30,11 +27,9 @@ __all__ = [
     "delete_unknown_minutes",
     "lead_accounting",
     "mark_days",
-    "measured_since",
     "oldest_mark_age_s",
     "read_dirty_days",
     "read_marks",
-    "read_samples",
     "write_minutes",
 ]
 
@@ -46,25 +41,6 @@ class DirtyMark:
     mark_id: int
     bucket_us: int
     meter_ids: Sequence[int]
-
-
-@dataclass(frozen=True, slots=True)
-class SampleRange:
-    """Which samples of one meter are wanted: all in [from_us, to_us) and `context` usable ones on either side."""
-
-    meter_id: int
-    from_us: int
-    to_us: int
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class SampleRows:
-    """Samples of one meter in ascending order of time: int64[n] and float64[n] arrays, NaN where NULL."""
-
-    time_us: NDArray[np.int64]
-    import_kwh: NDArray[np.float64]
-    export_kwh: NDArray[np.float64]
-    power_kw: NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,86 +87,6 @@ async def oldest_mark_age_s(connection: Session, now: datetime) -> float:
     """Return how long the oldest marked minute has been waiting [s]; 0 when none waits."""
     oldest = await connection.fetchval("SELECT min(bucket) FROM dirty_interval")
     return 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
-
-
-# A usable sample is one that has what the meter's energy is made of: a counter, or else its power. {usable} is one of
-# the fixed texts below, never a value from outside. The look back is bounded first, because an open one asks every
-# chunk of the hypertable; who finds too little looks again without bound.
-_IMPORT, _EXPORT, _POWER = (
-    f"{name} IS NOT NULL" for name in ("energy_import_kwh", "energy_export_kwh", "active_power_kw")
-)
-_READ_SAMPLES: Final = """
-SELECT wanted.meter_id, sample.time, sample.energy_import_kwh, sample.energy_export_kwh, sample.active_power_kw
-FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) AS wanted (meter_id, from_time, to_time)
-CROSS JOIN LATERAL (
-    ({before})
-    UNION ALL
-    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
-      WHERE meter_id = wanted.meter_id AND time >= wanted.from_time AND time < wanted.to_time)
-    UNION ALL
-    ({after})
-) AS sample
-ORDER BY wanted.meter_id, sample.time
-"""
-_BEFORE: Final = """
-    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
-      WHERE meter_id = wanted.meter_id AND time < wanted.from_time AND time >= wanted.from_time - $4::interval
-        AND {usable} ORDER BY time DESC LIMIT $5)"""
-_AFTER: Final = """
-    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
-      WHERE meter_id = wanted.meter_id AND time >= wanted.to_time AND time < wanted.to_time + $4::interval
-        AND {usable} ORDER BY time LIMIT $5)"""
-
-
-def _reading_samples(*usable: str) -> str:
-    """The query with the context of every kind of usable sample; a sample of several kinds comes once."""
-    before, after = (" UNION ".join(part.format(usable=each) for each in usable) for part in (_BEFORE, _AFTER))
-    return _READ_SAMPLES.format(before=before, after=after)
-
-
-_READ_BY_COUNTER: Final = _reading_samples(f"({_IMPORT} OR {_EXPORT})")
-_READ_BY_EACH_COUNTER: Final = _reading_samples(_IMPORT, _EXPORT)
-_READ_BY_POWER: Final = _reading_samples(_POWER)
-
-
-async def read_samples(
-    connection: Session,
-    ranges: Sequence[SampleRange],
-    *,
-    by_counter: bool,
-    each_counter: bool = False,
-    context: int,
-    reach_s: float,
-) -> dict[int, SampleRows]:
-    """Return the samples of each meter in its range, with up to `context` usable ones before and after.
-
-    `by_counter` says whether a counter or the power makes a sample usable, `each_counter` whether there shall be so
-    many samples of both counters, which costs more; context lies within `reach_s` [s] of the range. A meter without any
-    sample is absent. Meters must not stand twice in `ranges`.
-    """
-    counter_query = _READ_BY_EACH_COUNTER if each_counter else _READ_BY_COUNTER
-    rows = await connection.fetch(
-        counter_query if by_counter else _READ_BY_POWER,
-        [each.meter_id for each in ranges],
-        [to_datetime(each.from_us) for each in ranges],
-        [to_datetime(each.to_us) for each in ranges],
-        to_datetime(int(reach_s * 1e6)) - to_datetime(0),
-        context,
-    )
-    if not rows:
-        return {}
-    meter_ids = np.fromiter((row[0] for row in rows), dtype=np.int64, count=len(rows))
-    time_us = np.fromiter((instant_us(row[1]) for row in rows), dtype=np.int64, count=len(rows))
-    columns = [
-        np.fromiter((np.nan if row[place] is None else row[place] for row in rows), dtype=np.float64, count=len(rows))
-        for place in (2, 3, 4)
-    ]
-    starts = np.flatnonzero(np.concatenate(([True], meter_ids[1:] != meter_ids[:-1])))
-    ends = np.append(starts[1:], len(rows))
-    return {
-        int(meter_ids[start]): SampleRows(time_us[start:end], *(column[start:end] for column in columns))
-        for start, end in zip(starts, ends, strict=True)
-    }
 
 
 _UPDATE_ALL: Final = """
@@ -385,37 +281,3 @@ async def build_days(connection: Session, wanted: Sequence[tuple[int, date, date
         meters,
         days,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class MeasuredEnergy:
-    """Energy of one meter from some bucket on, up to its last sample."""
-
-    import_kwh: float
-    export_kwh: float
-    estimated_kwh: float
-    last_sample_us: int
-
-
-_MEASURED_SINCE: Final = """
-SELECT minute.meter_id, coalesce(sum(energy_import_kwh), 0) AS import, coalesce(sum(energy_export_kwh), 0) AS export,
-    sum(estimated_import_kwh) + sum(estimated_export_kwh) AS estimated, last_sample.time AS last_time
-FROM interval_1m AS minute
-JOIN LATERAL (
-    SELECT time FROM reading
-    WHERE meter_id = minute.meter_id AND time >= $1
-        AND (energy_import_kwh IS NOT NULL OR energy_export_kwh IS NOT NULL)
-    ORDER BY time DESC LIMIT 1
-) AS last_sample ON true
-WHERE minute.bucket >= $1
-GROUP BY minute.meter_id, last_sample.time
-"""
-
-
-async def measured_since(connection: Session, from_: datetime) -> dict[int, MeasuredEnergy]:
-    """Return what every meter with a counter measured from the minute `from_` up to its last sample, by meter id."""
-    rows = await connection.fetch(_MEASURED_SINCE, from_)
-    return {
-        row["meter_id"]: MeasuredEnergy(row["import"], row["export"], row["estimated"], instant_us(row["last_time"]))
-        for row in rows
-    }

@@ -16,7 +16,6 @@ from emsd.cli.demo.world import DemoPlant
 from emsd.plant.loader import LoadedPlant
 from emsd.readings import Quality, instant_us
 from emsd.store import audit
-from emsd.store.intervals import MeasuredEnergy, measured_since
 from emsd.store.pool import Pool, session
 from simulator import SimulatedPlant, Simulator
 
@@ -121,7 +120,7 @@ async def judge(evidence: Evidence) -> Verdict:
     accounts = accounts_of(loaded, evidence.meter_ids)
     await Accounting(evidence.pool, accounts, loaded.plant.site.zone).run_until_clean()
     async with session(evidence.pool, "read measured energy") as connection:
-        measured = await measured_since(connection, since)
+        measured = await audit.measured_since(connection, since)
     return Verdict(
         since=since,
         comparisons=compare(loaded, evidence.simulator.truth, evidence.meter_ids, measured, since),
@@ -137,7 +136,7 @@ def compare(
     loaded: LoadedPlant,
     truth: SimulatedPlant,
     meter_ids: Mapping[str, int],
-    measured: Mapping[int, MeasuredEnergy],
+    measured: Mapping[int, audit.MeasuredEnergy],
     from_: datetime,
 ) -> list[Comparison]:
     """Compare every meter with a counter from the minute `from_` to its last sample, in each of its directions."""
