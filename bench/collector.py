@@ -20,7 +20,7 @@ from bench.result import Report, compared
 from bench.world import Size, World
 from collectors.modbus import open_collector
 from emsd.collector import BoundMeter, Collector, Poison
-from emsd.plant.models import ModbusTcpConnection
+from emsd.plant.modbus_connections import ModbusTcpConnection
 from emsd.readings import Reading
 from simulator.fleet import fleet
 

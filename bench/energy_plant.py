@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from emsd.energy.windows import local_day_bounds
-from emsd.plant.models import Area, Asset, AssetKind, CarbonFactorEntry, Meter, ModbusTcpConnection, Plant, Site
+from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.models import Area, Asset, AssetKind, CarbonFactorEntry, Meter, Plant, Site
 from emsd.store.plant import sync_plant
 from emsd.store.pool import Pool, open_pool
 from simulator.fleet import fleet_profile

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from emsd.plant.models import Area, Asset, AssetKind, Meter, ModbusTcpConnection, Plant, Site
-from emsd.plant.profile import ModbusMap, ModbusPoint, Profile, RegisterType
+from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.modbus_map import ModbusMap, ModbusPoint, RegisterType
+from emsd.plant.models import Area, Asset, AssetKind, Meter, Plant, Site
+from emsd.plant.profile import Profile
 
 __all__ = ["fleet", "fleet_profile"]
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from emsd.plant.profile import Profile, RegisterType
+from emsd.plant.modbus_map import RegisterType
+from emsd.plant.profile import Profile
 from emsd.quantities import BY_NAME, Kind
 from simulator.noise import uniform_of
 

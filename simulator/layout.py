@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from emsd.plant.profile import ModbusMap, Profile
+from emsd.plant.modbus_map import ModbusMap
+from emsd.plant.profile import Profile
 from simulator.noise import FloatArray
 from simulator.points import Exponents, RegisterPoint, WordArray, point_of
 from simulator.sunspec import Chain, chain_of, string_words

@@ -16,8 +16,9 @@ import aiomqtt
 import numpy as np
 import structlog
 
-from emsd.plant.models import Meter, MqttConnection
-from emsd.plant.profile import MqttMap
+from emsd.plant.models import Meter
+from emsd.plant.mqtt_connection import MqttConnection
+from emsd.plant.mqtt_map import MqttMap
 from simulator.payload import message_of, shown, topic_of
 from simulator.truth import SimulatedPlant
 

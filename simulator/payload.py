@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from emsd.errors import ConfigurationError
-from emsd.plant.profile import MqttMap, MqttTime, MqttValue
+from emsd.plant.mqtt_map import MqttMap, MqttTime, MqttValue
 from emsd.quantities import BY_NAME, Kind
 from emsd.readings import to_datetime
 from simulator.noise import FloatArray

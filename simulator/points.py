@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from emsd.plant.profile import ModbusMap, ModbusPoint, RegisterType
+from emsd.plant.modbus_map import ModbusMap, ModbusPoint, RegisterType
 from emsd.quantities import BY_NAME, RUN_STATE_CODES, Kind, RunState
 from simulator.noise import FloatArray
 

@@ -13,7 +13,9 @@ from typing import Final, Self
 import structlog
 
 from emsd.errors import ConfigurationError
-from emsd.plant.models import Meter, ModbusTcpConnection, MqttConnection, Plant
+from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.models import Meter, Plant
+from emsd.plant.mqtt_connection import MqttConnection
 from emsd.plant.profile import Profile
 from emsd.readings import to_datetime
 from simulator.bank import SHARED_FROM_UNITS, Bank, Unit

@@ -13,7 +13,7 @@ from types import MappingProxyType
 import numpy as np
 
 from emsd.errors import ConfigurationError
-from emsd.plant.profile import ModbusMap, ModbusPoint, RegisterType
+from emsd.plant.modbus_map import ModbusMap, ModbusPoint, RegisterType
 from emsd.quantities import RunState
 from simulator.points import Exponents, RegisterPoint, ScaleKey, WordArray
 

@@ -9,7 +9,8 @@ from collectors.modbus.endpoint import ModbusEndpoint
 from collectors.modbus.unit import Unit
 from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
 from emsd.errors import Fault, PlantError
-from emsd.plant.models import Connection, ModbusTcpConnection
+from emsd.plant.connections import Connection
+from emsd.plant.modbus_connections import ModbusTcpConnection
 
 __all__ = ["open_collector"]
 

@@ -19,7 +19,7 @@ from pymodbus.pdu.register_message import ReadHoldingRegistersResponse, ReadInpu
 
 from emsd.collector import honour_cancellation
 from emsd.errors import CollectError, DeviceException, Mismatch, NoReply, Unreachable
-from emsd.plant.profile import Table
+from emsd.plant.modbus_map import Table
 
 __all__ = ["ModbusClient"]
 

@@ -16,7 +16,7 @@ from typing import Final
 
 from collectors.modbus.plan import Block, Target
 from collectors.plausibility import limits
-from emsd.plant.profile import INTEGER_WIDTH_BITS, ModbusMap, ModbusPoint, RegisterType
+from emsd.plant.modbus_map import INTEGER_WIDTH_BITS, ModbusMap, ModbusPoint, RegisterType
 from emsd.quantities import RUN_STATE_CODES
 from emsd.readings import Quality
 

@@ -19,7 +19,7 @@ from collectors.modbus.client import ModbusClient
 from collectors.modbus.unit import Unit
 from emsd.collector import MeterHealth
 from emsd.errors import Mismatch, NoReply, Unreachable
-from emsd.plant.models import ModbusTcpConnection
+from emsd.plant.modbus_connections import ModbusTcpConnection
 
 __all__ = ["ModbusEndpoint"]
 

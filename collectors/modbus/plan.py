@@ -11,7 +11,7 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from emsd.plant.profile import ModbusPoint, Table
+from emsd.plant.modbus_map import ModbusPoint, Table
 
 __all__ = ["Block", "Cut", "Target", "plan_blocks", "split_address"]
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from collectors.modbus.codec import BlockDecoder
 from collectors.modbus.plan import Block, Cut, Target, plan_blocks, split_address
 from collectors.modbus.sunspec import place_points
-from emsd.plant.profile import ModbusMap, Table
+from emsd.plant.modbus_map import ModbusMap, Table
 
 __all__ = ["Reads", "Request"]
 

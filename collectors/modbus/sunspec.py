@@ -13,7 +13,7 @@ from typing import Final
 
 from collectors.modbus.plan import Target
 from emsd.errors import CollectError, DeviceException
-from emsd.plant.profile import ModbusPoint
+from emsd.plant.modbus_map import ModbusPoint
 
 __all__ = ["Read", "place_points", "walk_models"]
 

@@ -22,8 +22,8 @@ from collectors.modbus.schedule import Ticks
 from collectors.modbus.sunspec import walk_models
 from emsd.collector import BoundMeter, MeterHealth, MeterState, Sink
 from emsd.errors import CollectError, DeviceException, Mismatch, NoReply, Unreachable
-from emsd.plant.models import ModbusTcpConnection
-from emsd.plant.profile import ModbusMap, Table
+from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.modbus_map import ModbusMap, Table
 from emsd.readings import Quality
 
 __all__ = ["Unit"]

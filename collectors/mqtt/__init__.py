@@ -8,7 +8,8 @@ from collectors.faults import unreadable
 from collectors.mqtt.collector import MqttCollector, MqttMeter
 from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
 from emsd.errors import Fault, PlantError
-from emsd.plant.models import Connection, MqttConnection
+from emsd.plant.connections import Connection
+from emsd.plant.mqtt_connection import MqttConnection
 
 __all__ = ["open_collector"]
 

@@ -14,7 +14,7 @@ from collectors.mqtt.mapping import JsonMapping
 from collectors.mqtt.session import Delivery, OldBroker, Session, open_session, topic_matches
 from emsd.collector import BoundMeter, MeterHealth, MeterState, Poison, Sink, honour_cancellation
 from emsd.errors import BadPayload, NotDurable, Unreachable
-from emsd.plant.models import MqttConnection
+from emsd.plant.mqtt_connection import MqttConnection
 
 __all__ = ["MqttCollector", "MqttMeter"]
 

@@ -18,7 +18,7 @@ import orjson
 from collectors.plausibility import limits
 from emsd.collector import BoundMeter
 from emsd.errors import BadPayload
-from emsd.plant.profile import MqttMap, MqttTime, MqttValue
+from emsd.plant.mqtt_map import MqttMap, MqttTime, MqttValue
 from emsd.readings import Quality, Reading, columns, instant_us
 
 __all__ = ["JsonMapping", "Mapped"]

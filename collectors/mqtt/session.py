@@ -28,7 +28,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from emsd.collector import honour_cancellation
 from emsd.errors import Unreachable
-from emsd.plant.models import MqttConnection
+from emsd.plant.mqtt_connection import MqttConnection
 
 __all__ = ["Delivery", "OldBroker", "Session", "open_session", "topic_matches"]
 

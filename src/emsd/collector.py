@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from emsd.plant.models import Connection, Meter
+from emsd.plant.connections import Connection
+from emsd.plant.models import Meter
 from emsd.plant.profile import Profile
 from emsd.readings import Reading
 

@@ -38,8 +38,9 @@ from emsd.errors import EmsdError, ServerError, StoreUnavailable
 from emsd.ingest.live import LiveValues
 from emsd.ingest.pipeline import Pipeline
 from emsd.metrics import ServiceMetrics
+from emsd.plant.connections import Connection
 from emsd.plant.loader import LoadedPlant
-from emsd.plant.models import Connection, Meter
+from emsd.plant.models import Meter
 from emsd.plugins import collector_factory
 from emsd.settings import Settings
 from emsd.store.health import HealthRecorder

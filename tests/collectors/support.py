@@ -22,7 +22,8 @@ from ruamel.yaml import YAML
 
 from emsd.collector import BoundMeter, Collector, Poison
 from emsd.errors import NotDurable
-from emsd.plant.models import Meter, ModbusTcpConnection
+from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.models import Meter
 from emsd.plant.profile import Profile
 from emsd.readings import Reading
 

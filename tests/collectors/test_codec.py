@@ -9,7 +9,7 @@ import pytest
 
 from collectors.modbus.codec import BlockDecoder
 from collectors.modbus.plan import Block, Target
-from emsd.plant.profile import Table
+from emsd.plant.modbus_map import Table
 from emsd.readings import Quality
 from tests.collectors.support import profile_of
 

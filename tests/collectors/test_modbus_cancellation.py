@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from collectors.modbus.client import ModbusClient
-from emsd.plant.profile import Table
+from emsd.plant.modbus_map import Table
 from tests.collectors.support import answer_frame, eventually, scripted_server
 
 

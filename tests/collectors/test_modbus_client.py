@@ -9,7 +9,7 @@ import pytest
 
 from collectors.modbus.client import ModbusClient
 from emsd.errors import DeviceException, Mismatch, NoReply, Unreachable
-from emsd.plant.profile import Table
+from emsd.plant.modbus_map import Table
 from tests.collectors.support import Answer, answer_frame, device, device_server, exception_frame, scripted_server
 
 

@@ -10,7 +10,7 @@ import pytest
 from collectors.modbus import open_collector
 from emsd.collector import Collector, MeterHealth, MeterState
 from emsd.errors import PlantError
-from emsd.plant.models import MqttConnection
+from emsd.plant.mqtt_connection import MqttConnection
 from emsd.readings import Quality
 from tests.collectors.support import (
     MemorySink,

@@ -16,7 +16,8 @@ from collectors.mqtt import open_collector
 from collectors.mqtt.collector import MqttCollector
 from emsd.collector import BoundMeter, Collector, MeterHealth, MeterState
 from emsd.errors import PlantError
-from emsd.plant.models import ModbusTcpConnection, MqttConnection
+from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.mqtt_connection import MqttConnection
 from emsd.readings import Quality
 from emsd.servers import PrivateMosquitto
 from tests.collectors.support import MemorySink, bound, eventually, profile, profile_of, running

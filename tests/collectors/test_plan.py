@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collectors.modbus.plan import Block, Cut, Target, plan_blocks, split_address
-from emsd.plant.profile import ModbusPoint, RegisterType, ScaleRegister, Table
+from emsd.plant.modbus_map import ModbusPoint, RegisterType, ScaleRegister, Table
 
 
 def target(address: int, kind: str = "u16", table: str = "holding", scale_at: int | None = None) -> Target:

@@ -6,7 +6,7 @@ import socket
 from dataclasses import replace
 
 from emsd.plant.loader import LoadedPlant
-from emsd.plant.models import MqttConnection
+from emsd.plant.mqtt_connection import MqttConnection
 from simulator import Simulator
 
 

@@ -14,7 +14,8 @@ from typer.core import TyperGroup
 
 from emsd.cli import app
 from emsd.plant.loader import load_plant
-from emsd.plant.models import ModbusTcpConnection, MqttConnection
+from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.mqtt_connection import MqttConnection
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docker-compose.yml").read_text()

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from emsd.errors import Fault, PlantError
 from emsd.plant.loader import LoadedPlant, load_plant
-from emsd.plant.models import MqttConnection
+from emsd.plant.mqtt_connection import MqttConnection
 from emsd.plant.profile import Profile
 from emsd.plant.profiles import load_profiles, read_profiles
 from emsd.plant.source import Where

@@ -13,7 +13,7 @@ import uvloop
 
 from emsd.errors import ConfigurationError, ServerError
 from emsd.plant.loader import LoadedPlant
-from emsd.plant.models import ModbusTcpConnection
+from emsd.plant.modbus_connections import ModbusTcpConnection
 from emsd.readings import instant_us
 from simulator import Simulator, fleet
 

@@ -12,8 +12,9 @@ import pytest
 
 from emsd.errors import ConfigurationError
 from emsd.plant.loader import LoadedPlant
-from emsd.plant.models import MqttConnection, Plant
-from emsd.plant.profile import MqttMap
+from emsd.plant.models import Plant
+from emsd.plant.mqtt_connection import MqttConnection
+from emsd.plant.mqtt_map import MqttMap
 from emsd.readings import instant_us
 from emsd.servers import PrivateMosquitto
 from simulator import Simulator

@@ -9,7 +9,8 @@ import pytest
 
 from emsd.errors import ConfigurationError
 from emsd.plant.loader import LoadedPlant
-from emsd.plant.models import Area, Asset, AssetKind, Meter, ModbusTcpConnection, Plant, Site
+from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.models import Area, Asset, AssetKind, Meter, Plant, Site
 from emsd.readings import instant_us
 from simulator import Disturbance, SimulatedPlant, fleet_profile
 

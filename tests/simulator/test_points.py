@@ -8,7 +8,7 @@ import struct
 import numpy as np
 import pytest
 
-from emsd.plant.profile import ModbusMap, ModbusPoint, RegisterType
+from emsd.plant.modbus_map import ModbusMap, ModbusPoint, RegisterType
 from emsd.quantities import RUN_STATE_CODES, RunState
 from simulator.points import RegisterPoint, ScaleKey, choose_exponents, point_of
 

@@ -12,7 +12,9 @@ from rich.tree import Tree
 
 from emsd.plant.draft import AnyAlarm
 from emsd.plant.loader import LoadedPlant
-from emsd.plant.models import Asset, Meter, ModbusTcpConnection, MqttConnection, Priority, ThresholdAlarm
+from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.models import Asset, Meter, Priority, ThresholdAlarm
+from emsd.plant.mqtt_connection import MqttConnection
 from emsd.plant.tree import children
 from emsd.quantities import quantity
 

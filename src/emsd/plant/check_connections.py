@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from emsd.plant.draft import Draft
-from emsd.plant.models import ModbusTcpConnection, MqttConnection
+from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.mqtt_connection import MqttConnection
 from emsd.plant.source import Finding, list_or_hint
 
 __all__ = ["check_connections", "unknown_kinds"]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from emsd.plant.connections import ForeignConnection
 from emsd.plant.draft import AnyConnection, Draft
-from emsd.plant.models import ForeignConnection, Meter, ModbusTcpConnection, MqttConnection
+from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.models import Meter
+from emsd.plant.mqtt_connection import MqttConnection
 from emsd.plant.source import Finding
 
 __all__ = ["check_meters", "meter_warnings"]

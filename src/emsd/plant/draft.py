@@ -9,22 +9,21 @@ from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
+from emsd.plant.connections import Connection, ForeignConnection
+from emsd.plant.modbus_connections import ModbusTcpConnection
 from emsd.plant.models import (
     Alarm,
     Area,
     Asset,
     CarbonFactorEntry,
-    Connection,
-    ForeignConnection,
     Meter,
-    ModbusTcpConnection,
-    MqttConnection,
     NotificationTarget,
     Plant,
     Site,
     StaleAlarm,
     ThresholdAlarm,
 )
+from emsd.plant.mqtt_connection import MqttConnection
 from emsd.plant.profile import Profile
 from emsd.plant.source import Finding, Source, Where
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, SecretStr, Tag
+from pydantic import Field, SecretStr
+
+from emsd.plant.connections import Connection
+from emsd.plant.entry import Entry, Key
 
 __all__ = [
     "Alarm",
@@ -19,11 +22,7 @@ __all__ = [
     "Asset",
     "AssetKind",
     "CarbonFactorEntry",
-    "Connection",
-    "ForeignConnection",
     "Meter",
-    "ModbusTcpConnection",
-    "MqttConnection",
     "NotificationTarget",
     "Plant",
     "Priority",
@@ -32,23 +31,8 @@ __all__ = [
     "ThresholdAlarm",
 ]
 
-Key = Annotated[
-    str,
-    Field(
-        pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$",
-        description="Short name used everywhere else in the document: lower-case letters, digits, - and _.",
-    ),
-]
-"""A key is what one entry calls another; it never changes, while names may."""
 
-Port = Annotated[int, Field(ge=1, le=65535)]
-
-
-class _Entry(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True, allow_inf_nan=False)
-
-
-class Site(_Entry):
+class Site(Entry):
     """One factory."""
 
     number: int = Field(
@@ -67,7 +51,7 @@ class Site(_Entry):
         return ZoneInfo(self.time_zone)
 
 
-class CarbonFactorEntry(_Entry):
+class CarbonFactorEntry(Entry):
     """Emissions of one kWh of grid electricity in one region over one period, with its source."""
 
     region: str = Field(description="Region it applies to; the site names one as carbon_region.")
@@ -82,7 +66,7 @@ class CarbonFactorEntry(_Entry):
     source: str = Field(min_length=3, description="Who published it, and when.")
 
 
-class Area(_Entry):
+class Area(Entry):
     """A node of the site's tree."""
 
     key: Key
@@ -108,7 +92,7 @@ class AssetKind(StrEnum):
     OTHER = "other"
 
 
-class Asset(_Entry):
+class Asset(Entry):
     """A piece of equipment; its meters say what it does."""
 
     key: Key
@@ -118,62 +102,7 @@ class Asset(_Entry):
     rated_power_kw: float | None = Field(default=None, gt=0, description="Nameplate electrical power [kW].")
 
 
-class ModbusTcpConnection(_Entry):
-    """One Modbus TCP endpoint: a device, or a gateway with many units behind it."""
-
-    key: Key
-    kind: Literal["modbus_tcp"] = Field(default="modbus_tcp", description="modbus_tcp.")
-    host: str = Field(description="Name or address of the device or gateway.")
-    port: Port = Field(default=502, description="TCP port.")
-    timeout_s: float = Field(default=1.0, gt=0, le=60, description="Longest wait for one answer [s].")
-    retries: int = Field(default=1, ge=0, le=5, description="Further tries of one request within the same poll.")
-    pause_after_connect_s: float = Field(
-        default=0.0, ge=0, le=30, description="Rest after connecting, for gateways that need it [s]."
-    )
-    pause_between_requests_s: float = Field(
-        default=0.0, ge=0, le=10, description="Rest between two requests, for slow devices [s]."
-    )
-
-
-class MqttConnection(_Entry):
-    """One MQTT broker."""
-
-    key: Key
-    kind: Literal["mqtt"] = Field(default="mqtt", description="mqtt.")
-    host: str = Field(description="Name or address of the broker.")
-    port: Port = Field(default=1883, description="TCP port.")
-    client_id: str | None = Field(default=None, description="Names the persistent session; absent: emsd-<site>-<key>.")
-    username: str | None = Field(default=None, description="Absent: an anonymous client.")
-    password: SecretStr | None = Field(default=None, description="Write ${NAME} and set NAME in the environment.")
-    keepalive_s: int = Field(default=30, ge=5, le=3600, description="Longest silence before the broker is pinged [s].")
-    max_in_flight: int = Field(default=1000, ge=1, le=65535, description="Messages awaiting their commit at one time.")
-
-
-class ForeignConnection(_Entry):
-    """A connection whose collector comes from another package (entry point group emsd.collectors)."""
-
-    key: Key
-    kind: str = Field(description="Kind that the other package's collector serves.")
-    options: dict[str, Any] = Field(
-        default_factory=dict, description="What that collector wants to know; its documentation says."
-    )
-
-
-def _connection_tag(value: Any) -> str:
-    kind = value.get("kind", "modbus_tcp") if isinstance(value, dict) else getattr(value, "kind", None)
-    return kind if isinstance(kind, str) and kind in {"modbus_tcp", "mqtt"} else "foreign"
-
-
-Connection = Annotated[
-    Annotated[ModbusTcpConnection, Tag("modbus_tcp")]
-    | Annotated[MqttConnection, Tag("mqtt")]
-    | Annotated[ForeignConnection, Tag("foreign")],
-    Discriminator(_connection_tag),
-]
-"""A Modbus endpoint, an MQTT broker, or another package's connection."""
-
-
-class Meter(_Entry):
+class Meter(Entry):
     """One physical data source: a Modbus unit or an MQTT device."""
 
     key: Key
@@ -205,7 +134,7 @@ class Priority(StrEnum):
     LOW = "low"
 
 
-class _Alarm(_Entry):
+class _Alarm(Entry):
     key: Key
     name: str = Field(description="What the person who is called reads.")
     meters: tuple[Key, ...] = Field(default=(), description="Meters it watches.")
@@ -236,7 +165,7 @@ class StaleAlarm(_Alarm):
 Alarm = Annotated[ThresholdAlarm | StaleAlarm, Field(discriminator="kind")]
 
 
-class NotificationTarget(_Entry):
+class NotificationTarget(Entry):
     """Where on-call staff are reached, as an Apprise URL (mail, chat, SMS gateway, pager, webhook)."""
 
     key: Key
@@ -244,7 +173,7 @@ class NotificationTarget(_Entry):
     priorities: tuple[Priority, ...] = Field(default=tuple(Priority), description="Only alarms of these priorities.")
 
 
-class Plant(_Entry):
+class Plant(Entry):
     """The whole document."""
 
     version: Literal[1] = Field(default=1, description="Version of this form of document.")

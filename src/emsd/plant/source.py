@@ -17,7 +17,8 @@ from typing import Any, get_args
 from pydantic import BaseModel, SecretStr
 
 from emsd.errors import Fault
-from emsd.plant.models import MqttConnection, NotificationTarget
+from emsd.plant.models import NotificationTarget
+from emsd.plant.mqtt_connection import MqttConnection
 
 __all__ = ["Finding", "Place", "Source", "Where", "did_you_mean", "in_order", "list_or_hint", "path_text", "value_text"]
 

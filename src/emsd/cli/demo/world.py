@@ -13,7 +13,8 @@ from typing import Any, Final
 
 from emsd.accounting import Accounting, accounts_of
 from emsd.plant.loader import LoadedPlant, load_plant
-from emsd.plant.models import MqttConnection, Plant
+from emsd.plant.models import Plant
+from emsd.plant.mqtt_connection import MqttConnection
 from emsd.readings import instant_us
 from emsd.store.migrations import migrate
 from emsd.store.plant import sync_plant
