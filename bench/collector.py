@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Callable
 from typing import Final
 
 from pymodbus.client import AsyncModbusTcpClient
@@ -19,7 +20,8 @@ from bench.child import helper
 from bench.result import Report, compared
 from bench.world import Size, World
 from collectors.modbus import open_collector
-from emsd.collector import BoundMeter, Collector, Poison
+from emsd.collector import BoundMeter, Collector, DeviceIdentity, Poison
+from emsd.errors import NotDurable
 from emsd.plant.modbus_connections import ModbusTcpConnection
 from emsd.readings import Reading
 from simulator.fleet import fleet
@@ -46,6 +48,13 @@ class _Counting:
 
     async def store(self, reading: Reading) -> None:
         self.offer(reading)
+
+    def deliver(self, reading: Reading, done: Callable[[NotDurable | None], None]) -> None:
+        self.offer(reading)
+        done(None)
+
+    def identified(self, meter_id: int, identity: DeviceIdentity, seen_us: int) -> None:
+        """Nobody asks."""
 
     async def quarantine(self, poison: Poison) -> None:
         raise AssertionError(poison.reason)

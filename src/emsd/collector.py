@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
+from emsd.errors import NotDurable
 from emsd.plant.connections import Connection
 from emsd.plant.models import Meter
 from emsd.plant.profile import Profile
@@ -23,6 +24,7 @@ __all__ = [
     "BoundMeter",
     "Collector",
     "CollectorFactory",
+    "DeviceIdentity",
     "MeterHealth",
     "MeterState",
     "Poison",
@@ -39,6 +41,18 @@ class BoundMeter:
     meter_id: int
     meter: Meter
     profile: Profile
+    may_rest: Callable[[int], bool] | None = None
+    """Whether its device is expected to be silent at an instant [us since the epoch]: a PV inverter by night. None:
+    never."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceIdentity:
+    """What a device says of itself; None is what it does not tell."""
+
+    serial: str | None = None
+    model: str | None = None
+    firmware: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +84,17 @@ class Sink(Protocol):
             NotDurable: it could not be made durable; do not acknowledge its message.
         """
 
+    def deliver(self, reading: Reading, done: Callable[[NotDurable | None], None]) -> None:
+        """Hand over a reading without waiting; `done` is called once, when its fate is known.
+
+        It is called with None when the reading is durable (committed, or synced in the spool), else with why not: do
+        not acknowledge its message then. It must be quick and must not raise. Who delivers bounds how many are under
+        way: these are never given up for others.
+        """
+
+    def identified(self, meter_id: int, identity: DeviceIdentity, seen_us: int) -> None:
+        """Take note of what the device behind a meter says of itself, after each connect; never waits."""
+
     async def quarantine(self, poison: Poison) -> None:
         """Keep a poison message with its reason and return when it is durable.
 
@@ -87,6 +112,12 @@ class MeterState(StrEnum):
     """Answers, but some of its blocks or values fail."""
     DOWN = "down"
     """Does not answer; probed again with capped backoff."""
+    FROZEN = "frozen"
+    """Answers, but with the same values for too long while its load is on: a gateway repeats a dead device's last."""
+    WRONG = "wrong"
+    """Another device answers than the plant's description or the profile says; its values are not taken."""
+    RESTING = "resting"
+    """Does not answer, and need not: an inverter by night."""
 
 
 @dataclass(slots=True)

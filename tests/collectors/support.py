@@ -14,13 +14,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pymodbus.server import ModbusTcpServer
 from pymodbus.simulator import DataType, SimData, SimDevice
 from ruamel.yaml import YAML
 
-from emsd.collector import BoundMeter, Collector, Poison
+from emsd.collector import BoundMeter, Collector, DeviceIdentity, Poison
 from emsd.errors import NotDurable
 from emsd.plant.modbus_connections import ModbusTcpConnection
 from emsd.plant.models import Meter
@@ -70,6 +70,7 @@ class MemorySink:
     offered: list[Reading] = field(default_factory=list)
     stored: list[Reading] = field(default_factory=list)
     poisons: list[Poison] = field(default_factory=list)
+    identities: list[tuple[int, DeviceIdentity, int]] = field(default_factory=list)
     open_gate: asyncio.Event = field(default_factory=asyncio.Event)
     failing: bool = False
     waiting: int = 0
@@ -83,6 +84,13 @@ class MemorySink:
     async def store(self, reading: Reading) -> None:
         await self._durable()
         self.stored.append(reading)
+
+    def deliver(self, reading: Reading, done: Callable[[NotDurable | None], None]) -> None:
+        storing = asyncio.create_task(self.store(reading))
+        storing.add_done_callback(lambda task: done(cast("NotDurable | None", task.exception())))
+
+    def identified(self, meter_id: int, identity: DeviceIdentity, seen_us: int) -> None:
+        self.identities.append((meter_id, identity, seen_us))
 
     async def quarantine(self, poison: Poison) -> None:
         await self._durable()

@@ -18,11 +18,11 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, cast
 
 import structlog
 
-from emsd.collector import Poison, wall_clock_us
+from emsd.collector import DeviceIdentity, Poison, wall_clock_us
 from emsd.errors import NotDurable, StoreError, StoreUnavailable
 from emsd.ingest.losses import LossLedger
 from emsd.ingest.patience import Patience, wait_for_event
@@ -66,6 +66,7 @@ class Pipeline:
         write_timeout_s: float = 30.0,
         drain_timeout_s: float = 5.0,
         observers: Sequence[Callable[[Reading], None]] = (),
+        on_identity: Callable[[int, DeviceIdentity, int], None] = lambda _meter_id, _identity, _seen_us: None,
         now_us: Callable[[], int] = wall_clock_us,
     ) -> None:
         self._pool = pool
@@ -78,6 +79,7 @@ class Pipeline:
         self._awaited_age_s = awaited_age_s
         self._drain_timeout_s = drain_timeout_s
         self._observers = tuple(observers)
+        self._on_identity = on_identity
         self._now_us = now_us
         self._wake = asyncio.Event()
         self._has_room = asyncio.Event()
@@ -127,6 +129,23 @@ class Pipeline:
         for observer in self._observers:
             observer(reading)
         await stored
+
+    def deliver(self, reading: Reading, done: Callable[[NotDurable | None], None]) -> None:
+        """Take a reading without waiting and call `done` when it is committed, or cannot be."""
+        if self._closed:
+            done(NotDurable("a reading was not stored: the service is stopping; its message will be delivered again"))
+            return
+        self._accepted += 1
+        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        stored.add_done_callback(lambda future: done(cast("NotDurable | None", future.exception())))
+        self._queue.put(reading, time.monotonic(), stored)
+        self._wake.set()
+        for observer in self._observers:
+            observer(reading)
+
+    def identified(self, meter_id: int, identity: DeviceIdentity, seen_us: int) -> None:
+        """Pass on what the device behind a meter says of itself."""
+        self._on_identity(meter_id, identity, seen_us)
 
     async def quarantine(self, poison: Poison) -> None:
         """Keep a message that can never become a reading and return when it is committed.

@@ -6,15 +6,28 @@ travel on the wire, never a vendor's 1-based or 40001-based number.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from emsd.plant.entry import Entry
 from emsd.quantities import BY_NAME, Kind, RunState
 
-__all__ = ["INTEGER_WIDTH_BITS", "ModbusMap", "ModbusPoint", "RegisterType", "ScaleRegister", "Table"]
+__all__ = [
+    "INTEGER_WIDTH_BITS",
+    "Case",
+    "Choice",
+    "ForbiddenRange",
+    "IdentityRegister",
+    "ModbusMap",
+    "ModbusPoint",
+    "Parameter",
+    "RegisterType",
+    "ScaleRegister",
+    "Table",
+]
 
 
 class Table(StrEnum):
@@ -59,6 +72,86 @@ class ScaleRegister(Entry):
     divide: bool = Field(default=False, description="The register holds decimal places: raw / 10^code.")
 
 
+class Parameter(Entry):
+    """A setting of the device that its points depend on: a transformer ratio, a unit code, a resolution flag.
+
+    Read after each connect and again every `interval_s`, never assumed. A point whose parameter is not known yet is not
+    available.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", description="How points refer to it.")]
+    table: Table = Field(default=Table.HOLDING, description="Table of the device that holds it.")
+    address: int = Field(ge=0, le=65535, description="PDU address of its first register.")
+    type: RegisterType = Field(description="What its registers hold.")
+    bits: tuple[int, int] | None = Field(
+        default=None, description="First and last bit of a field, 0 = least significant."
+    )
+    scale: float = Field(default=1.0, description="Raw to its value: factor.")
+    minimum: float | None = Field(default=None, description="Smallest value that is believed.")
+    maximum: float | None = Field(default=None, description="Largest value that is believed.")
+    interval_s: float = Field(default=60.0, gt=0, description="Time between two readings of it [s].")
+
+
+class Case(Entry):
+    """How a raw value is to be understood while a parameter has one value; the others stay as the point says."""
+
+    scale: float | None = Field(default=None, description="Raw to canonical unit: factor.")
+    add: float | None = Field(default=None, description="Raw to canonical unit: what is added after scaling.")
+
+
+class Choice(Entry):
+    """A scale or unit that a parameter of the device selects."""
+
+    parameter: str = Field(description="Name of the parameter that selects.")
+    cases: dict[int, Case] = Field(min_length=1, description="Value of the parameter to how the raw value is meant.")
+    otherwise: Case | None = Field(
+        default=None, description="For every other value; absent: the point is then not available."
+    )
+
+
+class ForbiddenRange(Entry):
+    """Registers that must never be read, not even as part of a larger block."""
+
+    table: Table = Field(default=Table.HOLDING, description="Table of the device that holds them.")
+    first: int = Field(ge=0, le=65535, description="PDU address of the first of them.")
+    last: int = Field(ge=0, le=65535, description="PDU address of the last of them.")
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.last < self.first:
+            raise ValueError(f"last {self.last} is before first {self.first}")
+        return self
+
+
+class IdentityRegister(Entry):
+    """Where a device says who it is; read at connect, so that a swapped or wrong device is noticed."""
+
+    what: Literal["serial", "model", "firmware"] = Field(description="What stands there.")
+    table: Table = Field(default=Table.HOLDING, description="Table of the device that holds it.")
+    address: int = Field(ge=0, le=65535, description="PDU address of its first register.")
+    type: RegisterType | Literal["text"] = Field(description="A number, or text of two characters a register.")
+    registers: int | None = Field(default=None, ge=1, le=125, description="Length of a text.")
+    expect: str | None = Field(
+        default=None, description="Regular expression that the whole value must match; else it is another device."
+    )
+
+    @model_validator(mode="after")
+    def _length(self) -> Self:
+        if (self.type == "text") != (self.registers is not None):
+            raise ValueError("a text needs its length in registers, and a number has none")
+        if self.expect is not None:
+            try:
+                re.compile(self.expect)
+            except re.error as error:
+                raise ValueError(f"expect is not a regular expression: {error}") from None
+        return self
+
+    @property
+    def length(self) -> int:
+        """How many registers it takes."""
+        return self.registers if self.registers is not None else RegisterType(self.type).registers
+
+
 class ModbusPoint(Entry):
     """One quantity in the registers of a device."""
 
@@ -82,6 +175,16 @@ class ModbusPoint(Entry):
         default=None, description="First and last bit of a field, 0 = least significant."
     )
     states: dict[int, RunState] | None = Field(default=None, description="Raw code to canonical run state.")
+    flags: dict[int, RunState] | None = Field(
+        default=None, description="Bit (0 = least significant) to run state; of several that are set the first counts."
+    )
+    otherwise: RunState | None = Field(default=None, description="Run state while none of the flags is set.")
+    plus: tuple[int, ...] = Field(
+        default=(), description="PDU addresses of further registers of the same type, whose raw values are added."
+    )
+    times: tuple[str, ...] = Field(default=(), description="Parameters that the scaled value is multiplied by.")
+    divided_by: str | None = Field(default=None, description="Parameter that the scaled value is divided by.")
+    choice: Choice | None = Field(default=None, description="Scale or unit that a parameter of the device selects.")
     interval_s: float | None = Field(
         default=None, gt=0, description="Read no more often than this [s]; absent: every poll."
     )
@@ -100,22 +203,35 @@ class ModbusPoint(Entry):
             raise ValueError("give either address, or model and offset")
         if self.table in {Table.COIL, Table.DISCRETE}:
             raise ValueError("points in coil and discrete tables are not supported")
-        if (self.states is not None) != (self.quantity == "run_state"):
-            raise ValueError("states belong to run_state, and run_state needs them")
+        if (self.states is not None or self.flags is not None) != (self.quantity == "run_state"):
+            raise ValueError("states or flags belong to run_state, and run_state needs them")
+        if self.flags is not None and (self.states is not None or self.bits is not None):
+            raise ValueError("flags stand alone, without states and bits")
+        if self.otherwise is not None and self.flags is None:
+            raise ValueError("otherwise belongs to flags")
+        if self.plus and (self.bits or self.states or self.flags or self.scale_register or self.model is not None):
+            raise ValueError("plus belongs to plain numbers at fixed addresses")
         return self
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the parameters it depends on."""
+        own = (*self.times, *((self.divided_by,) if self.divided_by else ()))
+        return (*own, self.choice.parameter) if self.choice else own
 
     @property
     def counter_modulus(self) -> float | None:
         """Where the counter starts again from 0, in the quantity's unit; None for gauges and float counters.
 
-        From `rollover_at`, else from the register's width and the fixed scale.
+        From `rollover_at`, else from the register's width and the fixed scale; None where the device decides the
+        scale, or the value is a sum.
         """
         if BY_NAME[self.quantity].kind is Kind.GAUGE:
             return None
         if self.rollover_at is not None:
             return self.rollover_at
         width = INTEGER_WIDTH_BITS.get(self.type)
-        if width is None or self.scale_register is not None:
+        if width is None or self.scale_register is not None or self.parameters or self.plus:
             return None
         positive_bits = width if self.type.value[0] == "u" else width - 1
         return float(2**positive_bits) * self.scale
@@ -125,7 +241,7 @@ class ModbusPoint(Entry):
         """One count of the counter, in the quantity's unit; None for gauges and where it is not known."""
         if BY_NAME[self.quantity].kind is Kind.GAUGE:
             return None
-        if self.count is not None:
+        if self.count is not None or self.parameters:
             return self.count
         return abs(self.scale) if self.type in INTEGER_WIDTH_BITS else None
 
@@ -139,6 +255,21 @@ class ModbusMap(Entry):
     byte_order: Literal["big", "little"] = Field(default="big", description="little: bytes swapped inside a register.")
     max_registers: int = Field(default=125, ge=1, le=125, description="Largest read the device answers.")
     max_gap_registers: int = Field(default=16, ge=0, le=124, description="Holes up to this size are read through.")
+    align_registers: int = Field(
+        default=1, ge=1, le=4, description="Start and length of every read are multiples of this."
+    )
+    forbidden: tuple[ForbiddenRange, ...] = Field(default=(), description="Registers that are never read.")
+    response_time_s: float | None = Field(
+        default=None, gt=0, le=60, description="Typical time from request to answer, to predict bus cycles [s]."
+    )
+    refresh_s: float | None = Field(
+        default=None, gt=0, description="How often the device renews its values; polling faster is waste [s]."
+    )
+    frozen_after_s: float | None = Field(
+        default=None, gt=0, description="Bit for bit equal answers under load for this long are not believed [s]."
+    )
+    parameters: tuple[Parameter, ...] = Field(default=(), description="Settings of the device that points depend on.")
+    identity: tuple[IdentityRegister, ...] = Field(default=(), description="Where the device says who it is.")
     one_point_per_request: bool = Field(default=False, description="For devices whose points overlap.")
     sunspec_bases: tuple[int, ...] = Field(default=(), description="Addresses where the SunSpec marker may stand.")
     timeout_s: float | None = Field(
@@ -163,4 +294,16 @@ class ModbusMap(Entry):
             raise ValueError(f"quantity {', '.join(twice)} stands at more than one point")
         if any(point.model is not None for point in self.points) and not self.sunspec_bases:
             raise ValueError("points by SunSpec model need sunspec_bases")
+        return self
+
+    @model_validator(mode="after")
+    def _parameters_known(self) -> Self:
+        known = [parameter.name for parameter in self.parameters]
+        twice = sorted({name for name in known if known.count(name) > 1})
+        if twice:
+            raise ValueError(f"parameter {', '.join(twice)} stands there more than once")
+        for point in self.points:
+            unknown = sorted(set(point.parameters) - set(known))
+            if unknown:
+                raise ValueError(f"{point.quantity} depends on {', '.join(unknown)}, which is not among the parameters")
         return self

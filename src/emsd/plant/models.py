@@ -113,6 +113,9 @@ class Meter(Entry):
     unit_id: int | None = Field(
         default=None, description="Unit of the Modbus device, 1..247; 255 or 0 for a device that answers for itself."
     )
+    serial: str | None = Field(
+        default=None, description="Serial number that the device must show; absent: the first that is seen counts."
+    )
     topic: str | None = Field(default=None, description="MQTT topic, or its leading part, as the profile says.")
     parent: Key | None = Field(default=None, description="The energy meter upstream of this one.")
     poll_interval_s: float = Field(default=1.0, ge=0.1, le=3600, description="Time between two polls [s].")
