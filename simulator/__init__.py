@@ -7,7 +7,9 @@ tables                the rows on 10 s knots, one UTC day at a time, with exact 
 instruments, readouts, initial
                       what a meter on an asset would show, and since when it has been counting
 truth                 SimulatedPlant: power, quantities and true energy of every meter at any time
-points, sunspec, layout, payload
+device_settings, identities
+                      what a device has set in itself (ratios, units, powers of ten), and who it says it is
+points, words, segments, sunspec, layout, payload
                       canonical values -> registers and messages, with code of its own: a mistake shared with the
                       collectors' codec would cancel itself and no test would see it
 bank, modbus_server, mqtt_publisher

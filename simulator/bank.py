@@ -12,17 +12,24 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from emsd.errors import ConfigurationError
+from simulator.identities import serial_number
 from simulator.layout import Layout, Span, wanted_quantities
+from simulator.readouts import SHOWN
 from simulator.truth import SimulatedPlant
 
 __all__ = ["SHARED_FROM_UNITS", "Bank", "Unit"]
 
 SHARED_FROM_UNITS = 32
-"""From this many units of one layout on an endpoint, they are renewed together."""
+"""From this many units of one layout on an endpoint, they are renewed together, with those of all such endpoints."""
 
 
 class Bank:
-    """Registers of some meters with one layout."""
+    """Registers of some meters with one layout.
+
+    Raises:
+        ConfigurationError: their profile has a quantity that no simulated meter can show.
+    """
 
     def __init__(
         self,
@@ -37,9 +44,15 @@ class Bank:
         self._physics = physics
         self._bench = physics.bench(meter_keys)
         self._names = wanted_quantities(layout)
+        hidden = sorted(set(self._names) - SHOWN)
+        if hidden:
+            raise ConfigurationError(
+                f"profile {layout.profile.profile}: the simulator cannot show {', '.join(hidden)}; "
+                "leave its meters out of the plant to simulate"
+            )
         self._now_us = now_us
         self._refresh_us: int = round(refresh_s * 1e6)
-        self._templates = np.stack([layout.image_template(key) for key in meter_keys])
+        self._templates = np.stack([layout.image_template(serial_number(physics.seed, key)) for key in meter_keys])
         self._taken_us: int | None = None
         self._image = b""
 

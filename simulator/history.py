@@ -27,8 +27,8 @@ def readable_series(physics: SimulatedPlant, meter_key: str, time_us: IntArray) 
     profile = physics.profile_of(meter_key)
     names = dict.fromkeys((*profile.quantities, "reactive_power_kvar"))
     physical = physics.quantity_series(meter_key, time_us, tuple(names))
-    if profile.mqtt is not None:
-        return {value.quantity: shown(value, physical[value.quantity]) for value in profile.mqtt.values}
+    if profile.modbus is None:
+        return {value.quantity: shown(value, physical[value.quantity]) for value in profile.published}
     return {point.quantity: point.read_back(point.raw(physical)) for point in _points(physics, meter_key)}
 
 

@@ -20,8 +20,10 @@ format and not the service.
 """
 
 # Of the rated power [kW], as a mean over the past; hours count themselves.
-_PER_RATED_KW = {"kWh": 0.6, "kvarh": 0.2, "kVAh": 0.65, "Nm3": 5.0}
+_PER_RATED_KW = {"kWh": 0.6, "kvarh": 0.2, "kVAh": 0.65, "Nm3": 5.0, "m3": 0.6, "kg": 0.8}
+_PULSES_PER_RATED_KW = 0.6
 _STARTS_PER_H = 0.05
+_RAIN_MM_PER_H = 0.1
 _LOADED_SHARE = 0.7
 
 
@@ -56,4 +58,6 @@ def _size(name: str, rated_kw: float, *, generator: bool) -> float:
         return 0.0
     if unit in _PER_RATED_KW:
         return _PER_RATED_KW[unit] * rated_kw
-    return 1.0 if unit == "h" else _STARTS_PER_H
+    if name.startswith("pulse_"):
+        return _PULSES_PER_RATED_KW * rated_kw
+    return {"h": 1.0, "mm": _RAIN_MM_PER_H}.get(unit, _STARTS_PER_H)

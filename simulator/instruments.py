@@ -35,6 +35,8 @@ class Instrument:
     apparent_factor: FloatArray
     load_row: IntArray
     load_factor: FloatArray
+    heat_row: IntArray
+    heat_factor: FloatArray
     receiver_row: IntArray
     rated_kw: FloatArray
     nominal_v: FloatArray
@@ -46,6 +48,7 @@ class Instrument:
     is_compressor: FloatArray
     is_generator: FloatArray
     is_outdoor: FloatArray
+    is_cooling: FloatArray
     initial: Mapping[str, FloatArray]
 
 
@@ -75,9 +78,17 @@ class Look:
         """Return rows times factors at the instants looked at."""
         return self.tables.values(row, self.time_us) * factor
 
+    def integral(self, row: IntArray, factor: FloatArray) -> FloatArray:
+        """Return the integral of the positive part of rows times factors, from the anchor to the instants [x h]."""
+        return self.tables.integral(row, self.time_us).positive * factor
+
     def weather(self, name: str) -> FloatArray:
         """Return a row of the weather by name."""
         return self.row(np.array([WEATHER_ROWS.index(name)]), np.ones(1))
+
+    def weather_since(self, name: str) -> FloatArray:
+        """Return the integral of a row of the weather since the anchor [x h]."""
+        return self.integral(np.array([WEATHER_ROWS.index(name)]), np.ones(1))
 
     @property
     def load(self) -> FloatArray:
@@ -102,10 +113,11 @@ class Look:
         return self.meter.initial.get(name, np.zeros(1))
 
 
-def asset_flags(kind: AssetKind) -> tuple[float, float, float]:
-    """Return (is_compressor, is_generator, is_outdoor) of an asset's meters, 1 or 0."""
+def asset_flags(kind: AssetKind) -> tuple[float, float, float, float]:
+    """Return (is_compressor, is_generator, is_outdoor, is_cooling) of an asset's meters, 1 or 0."""
     return (
         float(kind is AssetKind.COMPRESSOR),
         float(kind is AssetKind.PV_INVERTER),
         float(kind in {AssetKind.WEATHER_STATION, AssetKind.PV_INVERTER}),
+        float(kind is AssetKind.CHILLER),
     )

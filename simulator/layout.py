@@ -6,17 +6,21 @@ a unit is one run of words, made of segments: each segment is a range of address
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
 
-from emsd.plant.modbus_map import ModbusMap
+from emsd.plant.modbus_map import ForbiddenRange, ModbusMap, Parameter
 from emsd.plant.profile import Profile
+from simulator.device_settings import Exponents, choose_parameters, parameter_bits
+from simulator.identities import identity_text, identity_words
 from simulator.noise import FloatArray
-from simulator.points import Exponents, RegisterPoint, WordArray, point_of
+from simulator.points import RegisterPoint, point_of
+from simulator.segments import Place, Segment, overlaps, place_of, places_alone, places_of, scale_table, segments_of
 from simulator.sunspec import Chain, chain_of, string_words
+from simulator.words import WordArray, words_of
 
 __all__ = ["ILLEGAL_ADDRESS", "ILLEGAL_FUNCTION", "ILLEGAL_VALUE", "Layout", "Span", "wanted_quantities"]
 
@@ -31,9 +35,8 @@ _PLANS_KEPT = 4096
 
 @dataclass(frozen=True, slots=True)
 class _Quirks:
-    """How a device model differs from an ordinary one; sources stand in its profile."""
+    """How a device model differs from what its profile can say; sources stand in the profile."""
 
-    even_reads_only: bool = False
     whole_values_only: bool = False
     unlisted_refused: bool = False
     tables_alike: bool = False
@@ -41,9 +44,10 @@ class _Quirks:
 
 
 _QUIRKS: Mapping[str, _Quirks] = {
-    "eastron_sdm630": _Quirks(even_reads_only=True, whole_values_only=True),
+    "eastron_sdm630": _Quirks(whole_values_only=True),
     "ingersoll_rand_xe": _Quirks(unlisted_refused=True),
     "kipp_zonen_smp": _Quirks(tables_alike=True),
+    "siemens_pac3200": _Quirks(whole_values_only=True),
 }
 
 
@@ -55,16 +59,6 @@ class Span:
     stop: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Segment:
-    table: str
-    start: int
-    stop: int
-    position: int
-    exact: bool
-    """Answers only a read of all of it."""
-
-
 @dataclass(slots=True)
 class Layout:
     """Built once for each device model and size; see `Layout.of`."""
@@ -72,74 +66,122 @@ class Layout:
     profile: Profile
     points: tuple[RegisterPoint, ...]
     template: WordArray
-    segments: tuple[_Segment, ...]
+    segments: tuple[Segment, ...]
     max_registers: int
+    align_registers: int
+    forbidden: tuple[ForbiddenRange, ...]
     quirks: _Quirks
+    alone: Mapping[Place, int]
+    """Registers that mean something else when they are read by themselves, and where that stands in the image."""
     chain: Chain | None = None
-    _places: tuple[int, ...] = ()
+    _places: tuple[tuple[int, ...], ...] = ()
     _plans: dict[tuple[int, int, int], Span | int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, profile: Profile, exponents: Exponents) -> Layout:
+    def of(cls, profile: Profile, exponents: Exponents, parameters: Mapping[str, float] | None = None) -> Layout:
         """Lay out a profile with a `modbus` map.
 
+        parameters  what the device has set for some or all of its parameters, where it is not the usual.
+
         Raises:
-            ConfigurationError: the profile needs a SunSpec model that the simulator does not know.
+            ConfigurationError: the profile needs a SunSpec model that the simulator does not know, or a parameter
+                cannot be what is given.
             ValueError: it has no `modbus` map.
         """
         layout = profile.modbus
         if layout is None:
             raise ValueError(f"profile {profile.profile} has no registers")
-        quirks = _QUIRKS.get(profile.profile, _Quirks())
+        settings = choose_parameters(layout, parameters)
         chain = chain_of(layout, exponents) if layout.sunspec_bases else None
         points = tuple(
-            point_of(p, layout, exponents, chain.address(p) if chain and p.model is not None else p.address or 0)
-            for p in layout.points
+            point_of(
+                point,
+                layout,
+                exponents,
+                chain.address(point) if chain and point.model is not None else point.address or 0,
+                settings,
+            )
+            for point in layout.points
         )
+        quirks = _QUIRKS.get(profile.profile, _Quirks())
+        alone: list[Place] = []
         if chain is not None:
             points += chain.extras
-            segments = [_Segment("holding", chain.base, chain.base + len(chain.words), 0, exact=False)]
+            segments = [Segment("holding", chain.base, chain.base + len(chain.words), 0, exact=False)]
             template = chain.words.copy()
         else:
-            scales = [(_table_of(layout, key.place), key.place) for key in exponents if key.model is None]
-            segments = _segments(points, scales, layout, quirks)
-            template = np.full(sum(s.stop - s.start for s in segments), _hole(layout), dtype=np.uint16)
-        built = cls(profile, points, template, tuple(segments), layout.max_registers, quirks, chain)
+            places, alone = places_of(points, layout, exponents)
+            segments = segments_of(places, layout, gap=0 if quirks.unlisted_refused else layout.max_gap_registers)
+            length = sum(s.stop - s.start for s in segments) + sum(count for _, _, count in alone)
+            template = np.full(length, _hole(layout), dtype=np.uint16)
+        built = cls(
+            profile,
+            points,
+            template,
+            tuple(segments),
+            layout.max_registers,
+            layout.align_registers,
+            layout.forbidden,
+            quirks,
+            places_alone(segments, alone),
+            chain,
+        )
+        built._places = tuple(
+            tuple(built._position(point.table, address) for address in (point.address, *point.plus)) for point in points
+        )
+        for point, positions in zip(points, built._places, strict=True):
+            if point.own_bits is not None:
+                built.template[positions[0] : positions[0] + point.registers] = 0
         built._write_scales(layout, exponents)
-        built._places = tuple(built._position(point.table, point.address) for point in points)
+        for parameter in layout.parameters:
+            built._write_parameter(parameter, settings[parameter.name], layout)
         return built
 
     def _write_scales(self, layout: ModbusMap, exponents: Exponents) -> None:
         for key, power in exponents.items():
             address = self.chain.scale_address(key) if self.chain and key.model is not None else key.place
-            table = "holding" if self.chain else _table_of(layout, key.place)
-            word = np.array([power & 0xFFFF], dtype=np.uint16)
-            if layout.byte_order == "little":
-                word = word.byteswap()
-            self.template[self._position(table, address)] = word[0]
+            table = "holding" if self.chain else scale_table(layout, key.place)
+            self.template[self._position(table, address)] = words_of(power & 0xFFFF, 1, layout)[0]
 
-    def image_template(self, serial: str) -> WordArray:
+    def _write_parameter(self, parameter: Parameter, value: float, layout: ModbusMap) -> None:
+        registers = parameter.type.registers
+        position = self._position(parameter.table.value, parameter.address)
+        own, bits = parameter_bits(parameter, value)
+        self.template[position : position + registers] &= ~words_of(own, registers, layout)
+        self.template[position : position + registers] |= words_of(bits, registers, layout)
+
+    def image_template(self, serial: int) -> WordArray:
         """Return the registers of one unit that never change, zero or "no value" where a point will stand."""
         image = self.template.copy()
         if self.chain is not None:
             start = self.chain.starts[1] - self.chain.base
-            for offset, words in string_words(self.profile.manufacturer, self.profile.model, serial):
+            for offset, words in string_words(self.profile.manufacturer, self.profile.model, str(serial)):
                 image[start + offset : start + offset + len(words)] = words
+            return image
+        layout = self.profile.modbus
+        for register in layout.identity if layout else ():
+            place = place_of(register)
+            # A register that is a setting too says the setting.
+            if layout is None or overlaps(place, [place_of(each) for each in layout.parameters]):
+                continue
+            words = identity_words(register, identity_text(register, self.profile, serial), layout)
+            position = self.alone[place] if place in self.alone else self._position(place[0], place[1])
+            image[position : position + len(words)] = words
         return image
 
     def images(self, values: Mapping[str, FloatArray], templates: WordArray) -> WordArray:
         """Return the registers of m units, [m, words], from the values of their quantities, each [m]."""
         image = templates.copy()
-        for point, position in zip(self.points, self._places, strict=True):
-            words = point.words(point.raw(values))
-            target = image[:, position : position + point.registers]
-            if point.bits:
-                first, last = point.bits
-                low = np.uint64(((1 << (last - first + 1)) - 1) << first)
-                target &= ~point.words(np.array([low], dtype=np.uint64))
-                target |= words
-            else:
-                target[:] = words
+        for point, positions in zip(self.points, self._places, strict=True):
+            for raw, position in zip(point.parts(point.raw(values)), positions, strict=True):
+                words = point.words(raw)
+                target = image[:, position : position + point.registers]
+                own = point.own_bits
+                if own is None:
+                    target[:] = words
+                else:
+                    target &= ~point.words(np.array([own], dtype=np.uint64))
+                    target |= words
         return image
 
     def plan(self, function: int, address: int, count: int) -> Span | int:
@@ -159,8 +201,13 @@ class Layout:
             table = next(iter(tables))
         if table not in tables:
             return ILLEGAL_FUNCTION
-        if not 1 <= count <= min(self.max_registers, 125) or (self.quirks.even_reads_only and count % 2):
+        if not 1 <= count <= min(self.max_registers, 125) or count % self.align_registers:
             return ILLEGAL_VALUE
+        if address % self.align_registers or self._is_forbidden(table, address, count):
+            return ILLEGAL_ADDRESS
+        if (table, address, count) in self.alone:
+            position = self.alone[table, address, count]
+            return Span(2 * position, 2 * (position + count))
         for segment in self.segments:
             if segment.table != table or not segment.start <= address < segment.stop:
                 continue
@@ -175,9 +222,15 @@ class Layout:
             return Span(2 * start, 2 * (start + count))
         return ILLEGAL_ADDRESS
 
+    def _is_forbidden(self, table: str, address: int, count: int) -> bool:
+        return any(
+            each.table == table and each.first < address + count and each.last >= address for each in self.forbidden
+        )
+
     def _splits(self, address: int, count: int) -> bool:
         edges = (address, address + count)
-        return any(p.address < edge < p.address + p.registers for p in self.points for edge in edges)
+        starts = ((start, point.registers) for point in self.points for start in (point.address, *point.plus))
+        return any(start < edge < start + length for start, length in starts for edge in edges)
 
     def _position(self, table: str, address: int) -> int:
         for segment in self.segments:
@@ -195,34 +248,6 @@ def wanted_quantities(layout: Layout) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _table_of(layout: ModbusMap, scale_address: int) -> str:
-    """A scale register stands in the table of the points that it scales."""
-    for point in layout.points:
-        if point.scale_register and point.scale_register.address == scale_address:
-            return point.table.value
-    raise KeyError(scale_address)
-
-
 def _hole(layout: ModbusMap) -> int:
     """What reads in a register between two points: no value where the device has such a word, else 0."""
     return next((raw[0] for kind, raw in layout.not_available.items() if kind.registers == 1 and raw), 0)
-
-
-def _segments(
-    points: Sequence[RegisterPoint], scales: Sequence[tuple[str, int]], layout: ModbusMap, quirks: _Quirks
-) -> list[_Segment]:
-    """Merge points into readable ranges across holes that the profile reads through."""
-    places = sorted({(p.table, p.address, p.registers) for p in points} | {(table, at, 1) for table, at in scales})
-    gap = 0 if quirks.unlisted_refused else layout.max_gap_registers
-    ranges: list[tuple[str, int, int]] = []
-    for table, start, length in places:
-        if ranges and not layout.one_point_per_request and ranges[-1][0] == table and start - ranges[-1][2] <= gap:
-            ranges[-1] = (table, ranges[-1][1], max(ranges[-1][2], start + length))
-        else:
-            ranges.append((table, start, start + length))
-    segments: list[_Segment] = []
-    position = 0
-    for table, start, stop in ranges:
-        segments.append(_Segment(table, start, stop, position, exact=layout.one_point_per_request))
-        position += stop - start
-    return segments

@@ -18,6 +18,8 @@ __all__ = [
     "chiller_cooling",
     "chiller_power_share",
     "compressor_cycle",
+    "condenser_water_c",
+    "cooling_share",
 ]
 
 UNLOADED_SHARE = 0.28
@@ -79,6 +81,12 @@ def chiller_power_share(wet_bulb_c: FloatArray, part_load: FloatArray) -> FloatA
     leaving = np.full_like(part_load, CHILLED_WATER_C)
     state = chiller_cooling(leaving, condenser_water_c(wet_bulb_c), part_load)
     return np.minimum(state.power_share * REFERENCE_COP, 1.0)
+
+
+def cooling_share(wet_bulb_c: FloatArray, part_load: FloatArray) -> FloatArray:
+    """Return the heat that such a chiller takes out of its water, of its reference cooling capacity."""
+    leaving = np.full_like(part_load, CHILLED_WATER_C)
+    return chiller_cooling(leaving, condenser_water_c(wet_bulb_c), part_load).cooling_share
 
 
 class CompressorCycle(NamedTuple):

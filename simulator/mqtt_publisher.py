@@ -7,6 +7,7 @@ but not acknowledged counts as lost too, although it may have arrived.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +19,8 @@ import structlog
 
 from emsd.plant.models import Meter
 from emsd.plant.mqtt_connection import MqttConnection
-from emsd.plant.mqtt_map import MqttMap
-from simulator.payload import message_of, shown, topic_of
+from emsd.plant.mqtt_map import MqttAvailability, MqttMap, MqttMessage, filled
+from simulator.payload import message_of, said_once, shown
 from simulator.truth import SimulatedPlant
 
 __all__ = ["MqttDevice", "MqttPublisher"]
@@ -37,12 +38,15 @@ class MqttDevice:
 
     meter: Meter
     layout: MqttMap
-    topic: str
     published: int = 0
-    """Messages that the broker acknowledged."""
+    """Beats whose messages the broker acknowledged."""
     lost: int = 0
     next_tick: int = field(default=0, repr=False)
     """The beat that is due next, in poll intervals since 1970."""
+
+    def topic_of(self, kind: MqttMessage | MqttAvailability) -> str:
+        """Return where it publishes this kind of message."""
+        return filled(kind.topic, self.meter.topic or self.meter.key)
 
     @property
     def interval_us(self) -> int:
@@ -63,6 +67,8 @@ class MqttPublisher:
         now_us: Callable[[], int],
     ) -> None:
         self.connection = connection
+        self.address = f"{connection.host}:{connection.port}"
+        """The broker that it publishes to."""
         self.connected = False
         self._physics = physics
         self._client_id = client_id
@@ -73,7 +79,7 @@ class MqttPublisher:
         layout = self._physics.profile_of(meter.key).mqtt
         if layout is None:
             raise ValueError(f"meter {meter.key} does not publish")
-        return MqttDevice(meter, layout, topic_of(layout, meter.topic or meter.key))
+        return MqttDevice(meter, layout)
 
     async def run(self) -> None:
         """Publish until cancelled, coming back with capped, jittered backoff when the broker goes away."""
@@ -115,6 +121,8 @@ class MqttPublisher:
 
     async def _publish(self, client: aiomqtt.Client, device: MqttDevice) -> None:
         interval_us = device.interval_us
+        if device.layout.availability is not None:
+            await self._say_online(client, device, device.layout.availability)
         while True:
             tick = max(self._now_us() // interval_us + 1, device.next_tick)
             device.lost += tick - device.next_tick
@@ -122,17 +130,25 @@ class MqttPublisher:
             await asyncio.sleep(max(tick * interval_us - self._now_us(), 0) / 1e6)
             device.next_tick = tick + 1
             device.lost += 1  # until the broker says otherwise
-            await client.publish(
-                device.topic, self.message(device, self._now_us()), qos=device.layout.qos, retain=False
-            )
+            for topic, payload in self.messages(device, self._now_us()):
+                await client.publish(topic, payload, qos=device.layout.qos, retain=False)
             device.lost -= 1
             device.published += 1
 
-    def message(self, device: MqttDevice, time_us: int) -> bytes:
-        """Return what a device says at an instant."""
+    async def _say_online(self, client: aiomqtt.Client, device: MqttDevice, rule: MqttAvailability) -> None:
+        word = rule.online[0]
+        payload = word if rule.path is None else json.dumps({rule.path: word})
+        await client.publish(device.topic_of(rule), payload, qos=1, retain=True)
+
+    def messages(self, device: MqttDevice, time_us: int) -> list[tuple[str, bytes]]:
+        """Return what a device says at an instant: (topic, payload) of each of its kinds of messages."""
         physical = self._physics.quantity_series(device.meter.key, np.array([time_us], dtype=np.int64))
-        values = {value.quantity: float(shown(value, physical[value.quantity])[0]) for value in device.layout.values}
-        return message_of(device.layout, time_us, values)
+        topic, zone = device.meter.topic or device.meter.key, device.meter.time_zone
+        said = []
+        for kind in said_once(device.layout):
+            values = {value.quantity: float(shown(value, physical[value.quantity])[0]) for value in kind.values}
+            said.append((device.topic_of(kind), message_of(kind, time_us, values, topic=topic, time_zone=zone)))
+        return said
 
 
 async def _watch(client: aiomqtt.Client) -> None:

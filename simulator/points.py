@@ -7,28 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from emsd.plant.modbus_map import ModbusMap, ModbusPoint, RegisterType
 from emsd.quantities import BY_NAME, RUN_STATE_CODES, Kind, RunState
+from simulator.device_settings import Exponents, choose_parameters, scale_key, scaling_with
 from simulator.noise import FloatArray
+from simulator.words import BitsArray, WordArray, register_words
 
-__all__ = [
-    "BitsArray",
-    "Exponents",
-    "RegisterPoint",
-    "ScaleKey",
-    "WordArray",
-    "choose_exponents",
-    "point_of",
-    "whole_counts",
-]
-
-BitsArray = npt.NDArray[np.uint64]
-WordArray = npt.NDArray[np.uint16]
+__all__ = ["RegisterPoint", "point_of", "whole_counts"]
 
 _FLOAT_TYPES = {RegisterType.F32: np.float32, RegisterType.F64: np.float64}
 _BIT_TYPES = {RegisterType.F32: np.uint32, RegisterType.F64: np.uint64}
@@ -42,18 +32,6 @@ _NEXT_BEST = {
     RunState.OFF: (RunState.STANDBY,),
     RunState.STANDBY: (RunState.OFF,),
 }
-
-
-class ScaleKey(NamedTuple):
-    """Which register holds a power of ten: an address, or an offset in a SunSpec model."""
-
-    model: int | None
-    place: int
-    divide: bool
-
-
-Exponents = Mapping[ScaleKey, int]
-"""What a device writes into its scale registers."""
 
 
 def whole_counts(value: FloatArray, count: float) -> FloatArray:
@@ -78,6 +56,10 @@ class RegisterPoint:
     encoding: Literal["plain", "four_quadrant_power_factor"] = "plain"
     bits: tuple[int, int] | None = None
     states: Mapping[int, RunState] | None = None
+    flags: Mapping[int, RunState] | None = None
+    otherwise: RunState | None = None
+    plus: tuple[int, ...] = ()
+    """Addresses of further registers that share the number with the first."""
     words_swapped: bool = False
     bytes_swapped: bool = False
     wraps: bool = False
@@ -93,6 +75,13 @@ class RegisterPoint:
         """How many bits its number has."""
         return self.bits[1] - self.bits[0] + 1 if self.bits else 16 * self.registers
 
+    @property
+    def own_bits(self) -> int | None:
+        """Which bits of its registers are its own; None: all of them."""
+        if self.flags is not None:
+            return sum(1 << bit for bit in self.flags)
+        return ((1 << self.width_bits) - 1) << self.bits[0] if self.bits else None
+
     def raw(self, values: Mapping[str, FloatArray]) -> BitsArray:
         """Return the bits that stand for this point's quantity in `values`; NaN becomes the sentinel.
 
@@ -101,41 +90,43 @@ class RegisterPoint:
         value = values[self.quantity]
         if self.encoding == "four_quadrant_power_factor":
             value = _in_four_quadrants(value, values["reactive_power_kvar"])
-        if self.states is not None:
+        if self.states is not None or self.flags is not None:
             value = self._state_codes()[value.astype(np.intp)]
         if self.rollover_at is not None:
             value = np.mod(value, self.rollover_at)
         missing = np.isnan(value)
         bits = self._float_bits(value) if self.type in _FLOAT_TYPES else self._integer_bits(value, missing)
-        if missing.any():
-            bits = np.where(missing, np.uint64(self._no_value()), bits)
-        return bits << np.uint64(self.bits[0]) if self.bits else bits
+        if self.bits:
+            bits = bits << np.uint64(self.bits[0])
+        return np.where(missing, np.uint64(self._no_value()), bits) if missing.any() else bits
+
+    def parts(self, raw: BitsArray) -> list[BitsArray]:
+        """Return the bits of each of its registers, which share the number: day and night tariff, say."""
+        if not self.plus:
+            return [raw]
+        total = self._number(raw)
+        share = np.floor(total * 0.6 / len(self.plus))
+        parts = [total - share * len(self.plus), *[share] * len(self.plus)]
+        missing = raw == np.uint64(self._no_value())
+        return [np.where(missing, raw, self._bits_of(part)) for part in parts]
 
     def read_back(self, raw: BitsArray) -> FloatArray:
         """Return the value in the quantity's unit that a reader of these bits gets; NaN where it is the sentinel."""
-        if self.bits:
-            raw = (raw >> np.uint64(self.bits[0])) & np.uint64((1 << self.width_bits) - 1)
-        if self.type in _FLOAT_TYPES:
-            number = raw.astype(_BIT_TYPES[self.type]).view(_FLOAT_TYPES[self.type]).astype(np.float64)
-        else:
-            number = self._signed(raw)
-        if self.states is not None:
+        if self.flags is not None:
+            value = np.array([self._state_of_flags(int(each)) for each in raw])
+        elif self.states is not None:
             known = {code: RUN_STATE_CODES[state] for code, state in self.states.items()}
-            return np.array([known.get(int(code), np.nan) for code in number])
-        if self.encoding == "four_quadrant_power_factor":
-            number = np.where(number > 1, 2 - number, np.where(number < -1, -2 - number, number))
-        value = number * self.scale + self.add
-        if self.sentinel is not None:
-            value = np.where(raw == np.uint64(self.sentinel), np.nan, value)
-        return value
+            value = np.array([known.get(int(code), np.nan) for code in self._number(raw)])
+        else:
+            number = self._number(raw)
+            if self.encoding == "four_quadrant_power_factor":
+                number = np.where(number > 1, 2 - number, np.where(number < -1, -2 - number, number))
+            value = number * self.scale + self.add
+        return value if self.sentinel is None else np.where(raw == np.uint64(self.sentinel), np.nan, value)
 
     def words(self, raw: BitsArray) -> WordArray:
         """Return the registers of bits, shape [n, registers], in the order of the device."""
-        shifts = np.arange(self.registers - 1, -1, -1, dtype=np.uint64) * np.uint64(16)
-        words = ((raw[:, None] >> shifts) & np.uint64(0xFFFF)).astype(np.uint16)
-        if self.words_swapped:
-            words = words[:, ::-1]
-        return words.byteswap() if self.bytes_swapped else words
+        return register_words(raw, self.registers, words_swapped=self.words_swapped, bytes_swapped=self.bytes_swapped)
 
     def step_at(self, value: float) -> float:
         """Return the smallest change that shows at a value of a counter, in the quantity's unit; 0 when unknown."""
@@ -145,14 +136,26 @@ class RegisterPoint:
             step = max(step, abs(float(spacing[0]) * self.scale))
         return step
 
+    def _number(self, raw: BitsArray) -> FloatArray:
+        """Return the number that bits stand for, before any scale."""
+        if self.bits:
+            raw = (raw >> np.uint64(self.bits[0])) & np.uint64((1 << self.width_bits) - 1)
+        if self.type in _FLOAT_TYPES:
+            return raw.astype(_BIT_TYPES[self.type]).view(_FLOAT_TYPES[self.type]).astype(np.float64)
+        return self._signed(raw)
+
+    def _bits_of(self, number: FloatArray) -> BitsArray:
+        if self.type in _FLOAT_TYPES:
+            return number.astype(_FLOAT_TYPES[self.type]).view(_BIT_TYPES[self.type]).astype(np.uint64)
+        return number.astype(np.int64).astype(np.uint64) & np.uint64((1 << self.width_bits) - 1)
+
     def _float_bits(self, value: FloatArray) -> BitsArray:
         if self.count is not None:
             value = whole_counts(value, self.count) * self.count
-        number = ((value - self.add) / self.scale).astype(_FLOAT_TYPES[self.type])
-        return number.view(_BIT_TYPES[self.type]).astype(np.uint64)
+        return self._bits_of((value - self.add) / self.scale)
 
     def _integer_bits(self, value: FloatArray, missing: npt.NDArray[np.bool_]) -> BitsArray:
-        signed = self.type.value[0] == "i"
+        signed = self.type.value[0] == "i" and self.flags is None
         lowest = -(1 << (self.width_bits - 1)) if signed else 0
         highest = (1 << (self.width_bits - (1 if signed else 0))) - 1
         number = np.where(missing, 0.0, (value - self.add) / self.scale)
@@ -160,8 +163,7 @@ class RegisterPoint:
             number = np.mod(np.floor(number + 1e-6), float(highest + 1))
         else:
             number = np.clip(np.rint(number), lowest, highest)
-        mask = np.uint64((1 << self.width_bits) - 1)
-        return number.astype(np.int64).astype(np.uint64) & mask
+        return self._bits_of(number)
 
     def _signed(self, raw: BitsArray) -> FloatArray:
         if self.type.value[0] == "u":
@@ -172,13 +174,26 @@ class RegisterPoint:
     def _no_value(self) -> int:
         if self.sentinel is not None:
             return self.sentinel
+        if self.states is not None:
+            unknown = next(code for code in range(1 << self.width_bits) if code not in self.states)
+            return unknown << (self.bits[0] if self.bits else 0)
         return _QUIET_NAN.get(self.type, 0)
 
     def _state_codes(self) -> FloatArray:
         """Return the device's code for each canonical state, NaN where it has none."""
-        codes = {state: code for code, state in sorted((self.states or {}).items(), reverse=True)}
+        if self.flags is not None:
+            codes = {state: 1 << bit for bit, state in reversed(list(self.flags.items()))}
+            if self.otherwise is not None:
+                codes.setdefault(self.otherwise, 0)
+        else:
+            codes = {state: code for code, state in sorted((self.states or {}).items(), reverse=True)}
         best = ((state, *_NEXT_BEST.get(state, ())) for state in RunState)
         return np.array([next((float(codes[s]) for s in choice if s in codes), np.nan) for choice in best])
+
+    def _state_of_flags(self, raw: int) -> float:
+        flags = self.flags or {}
+        state = next((state for bit, state in flags.items() if raw & 1 << bit), self.otherwise)
+        return np.nan if state is None else RUN_STATE_CODES[state]
 
 
 def _in_four_quadrants(power_factor: FloatArray, reactive: FloatArray) -> FloatArray:
@@ -190,12 +205,22 @@ def _in_four_quadrants(power_factor: FloatArray, reactive: FloatArray) -> FloatA
     return np.where(reactive < 0, leading, power_factor)
 
 
-def point_of(point: ModbusPoint, layout: ModbusMap, exponents: Exponents, address: int) -> RegisterPoint:
-    """Return a profile's point at an absolute address, with its scale register's power of ten worked in."""
+def point_of(
+    point: ModbusPoint,
+    layout: ModbusMap,
+    exponents: Exponents,
+    address: int,
+    parameters: Mapping[str, float] | None = None,
+) -> RegisterPoint:
+    """Return a profile's point at an absolute address, its power of ten and the device's parameters worked in.
+
+    parameters  every parameter of the device; None: what a device of the simulator has.
+    """
     counter = BY_NAME[point.quantity].kind is Kind.COUNTER
     key = scale_key(point)
     power = 0 if key is None else -exponents[key] if key.divide else exponents[key]
-    scale = point.scale * 10.0**power
+    scale, add = scaling_with(point, choose_parameters(layout) if parameters is None else parameters)
+    scale *= 10.0**power
     listed = point.not_available if point.not_available is not None else layout.not_available.get(point.type, ())
     whole = point.type not in _FLOAT_TYPES
     return RegisterPoint(
@@ -204,66 +229,17 @@ def point_of(point: ModbusPoint, layout: ModbusMap, exponents: Exponents, addres
         address=address,
         type=point.type,
         scale=scale,
-        add=point.add,
+        add=add,
         count=(abs(scale) if whole else point.count) if counter else None,
         rollover_at=point.rollover_at,
         sentinel=listed[-1] if listed else None,
         encoding=point.encoding,
         bits=point.bits,
         states=point.states,
+        flags=point.flags,
+        otherwise=point.otherwise,
+        plus=point.plus,
         words_swapped=layout.word_order == "little",
         bytes_swapped=layout.byte_order == "little",
         wraps=counter and whole,
     )
-
-
-def scale_key(point: ModbusPoint) -> ScaleKey | None:
-    """Return which register holds a point's power of ten."""
-    register = point.scale_register
-    if register is None:
-        return None
-    if register.address is not None:
-        return ScaleKey(None, register.address, register.divide)
-    return ScaleKey(point.model, register.offset or 0, register.divide)
-
-
-def choose_exponents(layout: ModbusMap, rated_kw: float, nominal_v: float) -> dict[ScaleKey, int]:
-    """Return what a device of this size writes into its scale registers: the finest that its largest value fits.
-
-    rated_kw    rated power [kW]
-    nominal_v   voltage line to line [V]
-    """
-    chosen: dict[ScaleKey, int] = {}
-    for point in layout.points:
-        key = scale_key(point)
-        if key is not None:
-            power = _finest_power(point, rated_kw, nominal_v)
-            chosen[key] = max(chosen.get(key, -9), power)
-    return {key: -power if key.divide else power for key, power in chosen.items()}
-
-
-def _finest_power(point: ModbusPoint, rated_kw: float, nominal_v: float) -> int:
-    if BY_NAME[point.quantity].kind is Kind.COUNTER or point.type in _FLOAT_TYPES:
-        return 0
-    bits = 16 * point.type.registers - (1 if point.type.value[0] == "i" else 0)
-    room = 0.95 * 2**bits * abs(point.scale)
-    needed = _largest(point.quantity, rated_kw, nominal_v) / room
-    return next((power for power in range(-2, 6) if 10.0**power >= needed), 6)
-
-
-def _largest(quantity: str, rated_kw: float, nominal_v: float) -> float:
-    """Return the largest value that a quantity takes on equipment of this size, in its unit."""
-    unit = BY_NAME[quantity].unit
-    sizes = {
-        "kW": 1.3 * rated_kw,
-        "kvar": 1.3 * rated_kw,
-        "kVA": 1.3 * rated_kw,
-        "A": 1.6 * rated_kw * 1000.0 / (1.732 * min(nominal_v, 600.0)),
-        "V": max(1.3 * nominal_v, 1100.0),
-        "W/m2": 1600.0,
-        "Hz": 70.0,
-        "degC": 250.0,
-        "%": 200.0,
-        "1": 1.1,
-    }
-    return sizes.get(unit, BY_NAME[quantity].maximum)

@@ -7,21 +7,25 @@ meter may show any of them, whatever its asset is.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Final
 
 import numpy as np
 
 from emsd.quantities import RUN_STATE_CODES, RunState
 from simulator.instruments import Instrument, Look
-from simulator.machines import CHILLED_WATER_C, SPECIFIC_POWER_KW_MIN_M3, chiller_cooling, condenser_water_c
+from simulator.machines import SPECIFIC_POWER_KW_MIN_M3
 from simulator.noise import FloatArray, IntArray, Stream
 from simulator.tables import Tables
+from simulator.thermal import chilled_water, condensing_bar, heat_meter, heat_volumes, refrigerant_circuit, steam
 
-__all__ = ["look"]
+__all__ = ["SHOWN", "look"]
 
 _SQRT_3 = 3.0**0.5
-_KJ_PER_KG_K = 4.186  # specific heat of water
+_MOTOR_POWER_FACTOR = 0.88
 _NORMAL_PER_FREE = 0.9317  # 273.15/293.15: free air at 20 C to normal conditions at 0 C
 _LOWER_BAR, _UPPER_BAR = 6.8, 7.5
+_PIPE_M_S = 30.0  # velocity at normal conditions and full flow, for which the pipe of the flow meter is chosen
+_ROOF_GAIN = 1.04  # light on a roof that leans a few degrees to the sun, of that on level ground
 
 
 def look(
@@ -105,7 +109,7 @@ def _machine(view: Look) -> dict[str, FloatArray]:
     codes = {state: RUN_STATE_CODES[state] for state in RunState}
     compressor = np.where(load >= 0.5, codes[RunState.LOADED], codes[RunState.UNLOADED])
     other = np.where(load > 0.0, codes[RunState.RUNNING], codes[RunState.OFF])
-    loaded_h = view.tables.integral(meter.load_row, view.time_us).positive * meter.load_factor
+    loaded_h = view.integral(meter.load_row, meter.load_factor)
     return {
         "run_state": np.where(meter.is_compressor > 0, compressor, other),
         "capacity_percent": 100.0 * np.clip(load, 0.0, 1.0),
@@ -120,8 +124,8 @@ def _air(view: Look) -> dict[str, FloatArray]:
     meter, load, ambient = view.meter, view.load, view.weather("ambient_c")
     receiver = np.clip(view.row(meter.receiver_row, np.ones(1)), 0.0, 1.0)
     discharge = _LOWER_BAR + (_UPPER_BAR - _LOWER_BAR) * receiver
-    flow = meter.rated_kw / SPECIFIC_POWER_KW_MIN_M3 * 60.0 * _NORMAL_PER_FREE
-    volume_h = view.tables.integral(meter.load_row, view.time_us).positive * meter.load_factor
+    if np.any(meter.is_cooling):
+        discharge = np.where(meter.is_cooling > 0, condensing_bar(view), discharge)
     warm = 68.0 + 0.4 * ambient + 3.0 * meter.level + view.own_noise(11, 400.0)
     drop = 0.12 + 0.18 * meter.level
     return {
@@ -131,33 +135,47 @@ def _air(view: Look) -> dict[str, FloatArray]:
         "airend_temperature_c": warm + 12.0,
         "coolant_temperature_c": warm,
         "aftercooler_temperature_c": ambient + 9.0,
-        "air_flow_nm3h": flow * load,
-        "air_volume_nm3": view.initial("air_volume_nm3") + flow * volume_h,
+        "air_flow_nm3h": _air_nm3h(meter) * load,
+        "air_volume_nm3": view.initial("air_volume_nm3") + _air_nm3(view),
         "line_pressure_bar": discharge - 0.15,
+        "dew_point_c": 3.0 + 1.5 * view.own_noise(12, 900.0),
+        "flow_velocity_m_s": _PIPE_M_S * load,
     }
 
 
-def _water(view: Look) -> dict[str, FloatArray]:
-    """A chiller that keeps its set-point; the water it gets back is warmer by the heat it takes out."""
-    meter = view.meter
-    load = np.clip(view.load, 0.0, 1.0)
-    entering_condenser = condenser_water_c(view.weather("wet_bulb_c"))
-    leaving = CHILLED_WATER_C + 0.15 * view.own_noise(21, 240.0)
-    state = chiller_cooling(np.full_like(load, CHILLED_WATER_C), entering_condenser, load)
-    reference_kw = meter.rated_kw * 5.5
-    cooling_kw = state.cooling_share * reference_kw
-    water_m3h = reference_kw / (5.0 * _KJ_PER_KG_K) * 3.6  # 5 K at full load
-    rise = 5.0 * cooling_kw / reference_kw
-    heat_share = state.cooling_share + state.power_share
+def _air_nm3h(meter: Instrument) -> FloatArray:
+    """Return the flow of a compressor at full load."""
+    return meter.rated_kw / SPECIFIC_POWER_KW_MIN_M3 * 60.0 * _NORMAL_PER_FREE
+
+
+def _air_nm3(view: Look) -> FloatArray:
+    """Return the compressed air made since the anchor."""
+    return _air_nm3h(view.meter) * view.integral(view.meter.load_row, view.meter.load_factor)
+
+
+def _drive(view: Look) -> dict[str, FloatArray]:
+    """A two-pole motor: at mains frequency in a compressor, else on a drive that follows the load."""
+    running = (view.meter.is_compressor > 0) | (view.load > 0)
+    on_drive = np.where(running, 25.0 + 25.0 * np.clip(view.load, 0.0, 1.0), 0.0)
+    frequency = np.where(view.meter.is_compressor > 0, 50.0, on_drive)
+    kva = np.abs(view.active_kw) / _MOTOR_POWER_FACTOR
     return {
-        "chilled_water_leaving_temperature_c": leaving,
-        "chilled_water_entering_temperature_c": leaving + rise,
-        "condenser_water_entering_temperature_c": entering_condenser,
-        "condenser_water_leaving_temperature_c": entering_condenser + 5.0 * heat_share,
-        "chilled_water_setpoint_c": np.full(1, CHILLED_WATER_C),
-        "evaporator_refrigerant_temperature_c": leaving - 1.5 - load,
-        "condenser_refrigerant_temperature_c": entering_condenser + 5.0 * heat_share + 1.5,
-        "water_flow_m3h": water_m3h * (1.0 + 0.004 * view.own_noise(22, 60.0)),
+        "motor_current_a": kva * 1000.0 / (_SQRT_3 * view.meter.nominal_v),
+        "motor_speed_rpm": frequency * 60.0 * 0.985,
+        "drive_frequency_hz": frequency,
+        "alarm_code": np.zeros(1),
+    }
+
+
+def _pulses(view: Look) -> dict[str, FloatArray]:
+    """Pulse counters on the asset's meters: electricity [kWh], water [m3], compressed air [Nm3], heat or cold [kWh]."""
+    meter = view.meter
+    heat_kwh, water_m3 = heat_volumes(view)
+    return {
+        "pulse_1_total": view.initial("pulse_1_total") + view.integral(meter.active_row, meter.active_factor),
+        "pulse_2_total": view.initial("pulse_2_total") + water_m3,
+        "pulse_3_total": view.initial("pulse_3_total") + _air_nm3(view),
+        "pulse_4_total": view.initial("pulse_4_total") + heat_kwh,
     }
 
 
@@ -176,11 +194,17 @@ def _direct_current(view: Look) -> dict[str, FloatArray]:
 def _outdoors(view: Look) -> dict[str, FloatArray]:
     """A pyranometer at night looks into a sky colder than itself and shows slightly less than nothing."""
     light, ambient = view.weather("irradiance_w_m2"), view.weather("ambient_c")
+    dark = -1.2 + 0.6 * view.own_noise(41, 600.0)
     return {
-        "irradiance_w_m2": np.where(light > 0, light, -1.2 + 0.6 * view.own_noise(41, 600.0)),
+        "irradiance_w_m2": np.where(light > 0, light, dark),
+        "irradiance_poa_w_m2": np.where(light > 0, _ROOF_GAIN * light, dark),
         "module_temperature_c": ambient + light * (45.0 - 20.0) / 800.0,
         "ambient_temperature_c": ambient,
         "sensor_temperature_c": ambient + 0.006 * light,
+        "wind_speed_m_s": 2.4 + 1.8 * view.site_noise(61, 5400.0) + 0.6 * view.site_noise(62, 20.0),
+        "wind_direction_deg": 180.0 + 150.0 * view.site_noise(63, 4 * 3600.0) + 20.0 * view.site_noise(64, 30.0),
+        "rain_mm": view.initial("rain_mm") + view.weather_since("rain_mm_h"),
+        "air_pressure_hpa": 1013.0 + 9.0 * view.site_noise(65, 2 * 86_400.0),
     }
 
 
@@ -205,13 +229,25 @@ _GROUPS: dict[_Group, str] = {
     "apparent_energy_import_kvah",
     _machine: "run_state capacity_percent running_hours_h loaded_hours_h starts_count",
     _air: "discharge_pressure_bar sump_pressure_bar separator_pressure_drop_bar airend_temperature_c "
-    "coolant_temperature_c aftercooler_temperature_c air_flow_nm3h air_volume_nm3 line_pressure_bar",
-    _water: "chilled_water_leaving_temperature_c chilled_water_entering_temperature_c "
+    "coolant_temperature_c aftercooler_temperature_c air_flow_nm3h air_volume_nm3 line_pressure_bar dew_point_c "
+    "flow_velocity_m_s",
+    _drive: "motor_current_a motor_speed_rpm drive_frequency_hz alarm_code",
+    _pulses: "pulse_1_total pulse_2_total pulse_3_total pulse_4_total",
+    chilled_water: "chilled_water_leaving_temperature_c chilled_water_entering_temperature_c "
     "condenser_water_leaving_temperature_c condenser_water_entering_temperature_c chilled_water_setpoint_c "
     "evaporator_refrigerant_temperature_c condenser_refrigerant_temperature_c water_flow_m3h",
+    heat_meter: "thermal_power_kw supply_temperature_c return_temperature_c heating_energy_kwh cooling_energy_kwh "
+    "water_volume_m3",
+    steam: "steam_flow_kgh steam_mass_kg steam_pressure_bar steam_temperature_c",
+    refrigerant_circuit: "suction_pressure_bar evaporator_pressure_bar condenser_pressure_bar suction_temperature_c "
+    "discharge_temperature_c oil_pressure_bar oil_temperature_c",
     _direct_current: "dc_power_kw dc_voltage_v dc_current_a cabinet_temperature_c",
-    _outdoors: "irradiance_w_m2 module_temperature_c ambient_temperature_c sensor_temperature_c",
+    _outdoors: "irradiance_w_m2 irradiance_poa_w_m2 module_temperature_c ambient_temperature_c sensor_temperature_c "
+    "wind_speed_m_s wind_direction_deg rain_mm air_pressure_hpa",
     _room: "relative_humidity_percent room_temperature_c room_pressure_pa",
 }
 
 _GROUP_OF: dict[str, _Group] = {name: group for group, names in _GROUPS.items() for name in names.split()}
+
+SHOWN: Final = frozenset(_GROUP_OF)
+"""Quantities that a simulated meter can show."""

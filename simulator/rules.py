@@ -14,7 +14,7 @@ __all__ = ["WEATHER_ROWS", "Rule", "part_load", "pv_share", "sum_rule", "weather
 Rule = Callable[[Day, FloatArray], FloatArray]
 """Computes one row for a day from the rows before it."""
 
-WEATHER_ROWS = ("ambient_c", "wet_bulb_c", "humidity_percent", "irradiance_w_m2")
+WEATHER_ROWS = ("ambient_c", "wet_bulb_c", "humidity_percent", "irradiance_w_m2", "rain_mm_h")
 """The first rows of every plant."""
 
 _DC_TO_AC_RATIO = 1.2  # modules are bought larger than the inverter, which clips on the best days

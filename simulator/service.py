@@ -17,12 +17,15 @@ from emsd.plant.modbus_connections import ModbusTcpConnection
 from emsd.plant.models import Meter, Plant
 from emsd.plant.mqtt_connection import MqttConnection
 from emsd.plant.profile import Profile
+from emsd.plant.sparkplug_connection import SparkplugConnection
 from emsd.readings import to_datetime
 from simulator.bank import SHARED_FROM_UNITS, Bank, Unit
 from simulator.clock import wall_clock_us
 from simulator.layout import Layout
 from simulator.modbus_server import ModbusEndpoint, check_loopback, serve_modbus
 from simulator.mqtt_publisher import MqttPublisher
+from simulator.sparkplug_publisher import SparkplugPublisher
+from simulator.sunspec_profile import USUAL_MODELS, with_points
 from simulator.truth import Disturbance, SimulatedPlant, month_start
 
 __all__ = ["REFRESH_S", "Simulator"]
@@ -53,6 +56,7 @@ class Simulator:
         bind_host: str | None = None,
         allow_remote: bool = False,
         silent_for_unknown_units: bool = False,
+        sunspec_models: Mapping[str, Sequence[int]] | None = None,
         refresh_s: float = REFRESH_S,
         publish_when: asyncio.Event | None = None,
         now_us: Callable[[], int] = wall_clock_us,
@@ -63,6 +67,7 @@ class Simulator:
         free_ports    let every Modbus connection take a free port instead of its own; see `ports` and `served_plant`
         bind_host     listen here instead of on the host of each connection
         allow_remote  listen on addresses that other machines reach, too
+        sunspec_models  models of the devices of a SunSpec profile, by its name and in the order of their chain
         refresh_s     oldest register value that is answered [s]
         publish_when  MQTT devices are silent until it is set; a broker keeps no message for who has not yet subscribed
 
@@ -70,11 +75,13 @@ class Simulator:
             ConfigurationError: the plant cannot be simulated, or would listen for other machines.
         """
         self.plant = plant
+        of_profile = sunspec_models or {}
+        served = {name: with_points(each, of_profile.get(name, USUAL_MODELS)) for name, each in profiles.items()}
         self.truth = SimulatedPlant(
-            plant, profiles, seed, anchor=anchor or month_start(to_datetime(now_us())), disturbances=disturbances
+            plant, served, seed, anchor=anchor or month_start(to_datetime(now_us())), disturbances=disturbances
         )
         self.endpoints: dict[str, ModbusEndpoint] = {}
-        self.publishers: dict[str, MqttPublisher] = {}
+        self.publishers: dict[str, MqttPublisher | SparkplugPublisher] = {}
         self._addresses: dict[str, tuple[str, int]] = {}
         self._now_us = now_us
         self._refresh_s = refresh_s
@@ -82,16 +89,26 @@ class Simulator:
         self._stack: AsyncExitStack | None = None
         self._tasks: list[asyncio.Task[None]] = []
         meters = _by_connection(plant.meters)
+        modbus = [each.key for each in plant.connections if isinstance(each, ModbusTcpConnection)]
+        units = self._units({key: meters[key] for key in modbus})
         for connection in plant.connections:
             if isinstance(connection, ModbusTcpConnection):
                 host = bind_host or connection.host
                 if not allow_remote:
                     check_loopback(connection.key, host)
                 self._addresses[connection.key] = (host, 0 if free_ports else connection.port)
-                units = self._units(connection.key, meters[connection.key])
-                self.endpoints[connection.key] = ModbusEndpoint(connection.key, units, silent_for_unknown_units)
+                own = units[connection.key]
+                self.endpoints[connection.key] = ModbusEndpoint(connection.key, own, silent_for_unknown_units)
             elif isinstance(connection, MqttConnection):
                 self.publishers[connection.key] = MqttPublisher(
+                    connection,
+                    meters[connection.key],
+                    self.truth,
+                    client_id=f"simulator-{plant.site.number}-{connection.key}",
+                    now_us=now_us,
+                )
+            elif isinstance(connection, SparkplugConnection):
+                self.publishers[connection.key] = SparkplugPublisher(
                     connection,
                     meters[connection.key],
                     self.truth,
@@ -169,38 +186,46 @@ class Simulator:
         if stack is not None:
             await stack.__aexit__(kind, error, trace)
 
-    async def _publish(self, publisher: MqttPublisher) -> None:
+    async def _publish(self, publisher: MqttPublisher | SparkplugPublisher) -> None:
         if self._publish_when is not None:
             await self._publish_when.wait()
         await publisher.run()
 
-    def _units(self, connection: str, meters: Sequence[Meter]) -> dict[int, Unit]:
-        """Put the meters of one endpoint into banks by layout."""
+    def _units(self, meters: Mapping[str, Sequence[Meter]]) -> dict[str, dict[int, Unit]]:
+        """Put the meters of each endpoint into banks by layout; large groups share one over all endpoints."""
         layouts: dict[tuple[object, ...], Layout] = {}
-        members: dict[tuple[object, ...], list[Meter]] = defaultdict(list)
-        for meter in meters:
-            exponents = self.truth.exponents_of(meter.key)
-            kind: tuple[object, ...] = (meter.profile, *sorted(exponents.items()))
-            if kind not in layouts:
-                layouts[kind] = Layout.of(self.truth.profile_of(meter.key), exponents)
-            members[kind].append(meter)
-        units: dict[int, Unit] = {}
-        for kind, alike in members.items():
-            shared = [alike] if len(alike) >= SHARED_FROM_UNITS else [[meter] for meter in alike]
-            for group in shared:
-                keys = [meter.key for meter in group]
-                bank = Bank(self.truth, layouts[kind], keys, now_us=self._now_us, refresh_s=self._refresh_s)
-                for position, meter in enumerate(group):
-                    units[_unit_id(meter, connection, units)] = Unit(meter.key, bank, position)
+        shared: defaultdict[tuple[object, ...], list[Meter]] = defaultdict(list)
+        groups: list[tuple[Layout, list[Meter]]] = []
+        for of_connection in meters.values():
+            members: defaultdict[tuple[object, ...], list[Meter]] = defaultdict(list)
+            for meter in of_connection:
+                exponents = self.truth.exponents_of(meter.key)
+                kind: tuple[object, ...] = (meter.profile, *sorted(exponents.items()))
+                if kind not in layouts:
+                    layouts[kind] = Layout.of(self.truth.profile_of(meter.key), exponents)
+                members[kind].append(meter)
+            for kind, alike in members.items():
+                if len(alike) >= SHARED_FROM_UNITS:
+                    shared[kind] += alike
+                else:
+                    groups += [(layouts[kind], [meter]) for meter in alike]
+        groups += [(layouts[kind], alike) for kind, alike in shared.items()]
+        units: dict[str, dict[int, Unit]] = {connection: {} for connection in meters}
+        for layout, group in groups:
+            keys = [meter.key for meter in group]
+            bank = Bank(self.truth, layout, keys, now_us=self._now_us, refresh_s=self._refresh_s)
+            for position, meter in enumerate(group):
+                own = units[meter.connection]
+                own[_unit_id(meter, own)] = Unit(meter.key, bank, position)
         return units
 
 
-def _unit_id(meter: Meter, connection: str, taken: Mapping[int, Unit]) -> int:
+def _unit_id(meter: Meter, taken: Mapping[int, Unit]) -> int:
     unit_id = 1 if meter.unit_id is None else meter.unit_id
     if unit_id in taken:
         raise ConfigurationError(
-            f"meters {taken[unit_id].meter_key} and {meter.key} are both unit {unit_id} of connection {connection}; "
-            "give each its own unit_id"
+            f"meters {taken[unit_id].meter_key} and {meter.key} are both unit {unit_id} of connection "
+            f"{meter.connection}; give each its own unit_id"
         )
     return unit_id
 

@@ -25,6 +25,7 @@ _DAYS_A_MONTH = _DAYS_A_YEAR / 12
 _S_PER_DAY = 86_400.0
 _J2000_S = 946_728_000.0  # 2000-01-01 12:00 UTC, the epoch of the almanac's formulas
 _YEAR_START_S = 946_684_800.0  # 2000-01-01 00:00 UTC
+_RAIN_MM_H, _RAIN_FROM = 9.0, 0.7  # rain per unit of bank beyond a bank of this thickness
 SUNNY_HOUR = 15.0
 """Local solar time at which a day is warmest [h]."""
 
@@ -96,12 +97,13 @@ def wet_bulb_c(temperature_c: FloatArray, humidity_percent: FloatArray) -> Float
 
 
 class Weather(NamedTuple):
-    """Weather at some instants: temperatures [C], relative humidity [%], horizontal irradiance [W/m2]."""
+    """Weather at some instants: temperatures [C], humidity [%], horizontal irradiance [W/m2], rain [mm/h]."""
 
     ambient_c: FloatArray
     wet_bulb_c: FloatArray
     humidity_percent: FloatArray
     irradiance_w_m2: FloatArray
+    rain_mm_h: FloatArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +122,8 @@ class Sky:
         damp = smooth(stream(self.seed, "sky", "humidity"), time_s, 0.8 * _S_PER_DAY)
         humidity = np.clip(77.0 - 9.0 * swing + 10.0 * damp, 35.0, 98.0)
         clear = clear_sky_w_m2(sun_position(time_s, self.latitude, self.longitude).zenith)
-        return Weather(ambient, wet_bulb_c(ambient, humidity), humidity, clear * self._transmission(time_s))
+        light = clear * self._transmission(time_s)
+        return Weather(ambient, wet_bulb_c(ambient, humidity), humidity, light, self._rain_mm_h(time_s))
 
     def _seasonal_mean_c(self, time_s: FloatArray) -> FloatArray:
         """Straight lines between the middles of the months; half a year later in the southern hemisphere."""
@@ -128,6 +131,11 @@ class Sky:
         day = (time_s - _YEAR_START_S) / _S_PER_DAY + shift
         middles = (np.arange(12) + 0.5) * _DAYS_A_MONTH
         return np.interp(day, middles, _MONTHLY_MEAN_C, period=_DAYS_A_YEAR)
+
+    def _rain_mm_h(self, time_s: FloatArray) -> FloatArray:
+        """Return rain out of the thickest banks of clouds [mm/h]; it adds up to about 900 mm a year, as in Mianyang."""
+        bank = smooth(stream(self.seed, "sky", "clouds"), time_s, 4 * 3600.0)
+        return _RAIN_MM_H * np.maximum(-bank - _RAIN_FROM, 0.0)
 
     def _transmission(self, time_s: FloatArray) -> FloatArray:
         """Share of the clear sky's light that the clouds let through: banks of hours, single clouds of minutes.

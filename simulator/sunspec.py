@@ -1,75 +1,34 @@
 """The chain of models in a SunSpec device: marker, common model, the models with the profile's points, end.
 
-Source of layouts: SunSpec Information Model Specification and its published model definitions 1, 103 and 160. Offsets
-count from a model's ID register.
+Registers that no point fills are "not implemented", as pysunspec2 writes them from the published model definitions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from typing import Final
 
 import numpy as np
 
-from emsd.errors import ConfigurationError
 from emsd.plant.modbus_map import ModbusMap, ModbusPoint, RegisterType
-from emsd.quantities import RunState
-from simulator.points import Exponents, RegisterPoint, ScaleKey, WordArray
+from simulator.device_settings import Exponents, ScaleKey
+from simulator.points import RegisterPoint
+from simulator.sunspec_profile import empty_model
+from simulator.words import WordArray
 
 __all__ = ["Chain", "chain_of", "string_words"]
 
-_NOT_IMPLEMENTED = {"u": 0xFFFF, "i": 0x8000, "a": 0, "b": 0xFFFF, "z": 0}
-
-# One letter for each register after ID and length: unsigned or enumerated, signed or scale factor, accumulator,
-# bit field, and z for what reads 0 (no event).
-_SHAPES: Mapping[int, str] = MappingProxyType(
-    {
-        103: "uuuu i uuuuuu i i i u i i i i i i i aa i u i u i i i iiii i uu zzzz bbbbbbbb".replace(" ", ""),
-        160: "iiii zz u u u zzzzzzzz u u u aa bb i u bb".replace(" ", ""),
-    }
-)
-
-_COMMON_LENGTH = 66
-_STATES = MappingProxyType(
-    {1: RunState.OFF, 3: RunState.STARTING, 4: RunState.RUNNING, 5: RunState.THROTTLED, 7: RunState.FAULT}
-)
-
-
-@dataclass(frozen=True, slots=True)
-class _Extra:
-    """A point of a model that a device has although the profile does not read it."""
-
-    quantity: str
-    model: int
-    offset: int
-    type: RegisterType
-    scale: float = 1.0
-    scale_offset: int | None = None
-
-
-_U16, _I16, _U32 = RegisterType.U16, RegisterType.I16, RegisterType.U32
-
-# Mandatory points of model 103, and the first tracker of model 160.
-_EXTRAS = (
-    _Extra("current_total_a", 103, 2, _U16, 1.0, 6),
-    _Extra("current_l1_a", 103, 3, _U16, 1.0, 6),
-    _Extra("current_l2_a", 103, 4, _U16, 1.0, 6),
-    _Extra("current_l3_a", 103, 5, _U16, 1.0, 6),
-    _Extra("voltage_l1_n_v", 103, 10, _U16, 1.0, 13),
-    _Extra("voltage_l2_n_v", 103, 11, _U16, 1.0, 13),
-    _Extra("voltage_l3_n_v", 103, 12, _U16, 1.0, 13),
-    _Extra("active_power_kw", 103, 14, _I16, -0.001, 15),
-    _Extra("frequency_hz", 103, 16, _U16, 1.0, 17),
-    _Extra("energy_export_kwh", 103, 24, _U32, 0.001, 26),
-    _Extra("cabinet_temperature_c", 103, 33, _I16, 1.0, 37),
-    _Extra("run_state", 103, 38, _U16),
-    _Extra("dc_current_a", 160, 19, _U16, 1.0, 2),
-    _Extra("dc_voltage_v", 160, 20, _U16, 1.0, 3),
-    _Extra("dc_power_kw", 160, 21, _U16, 0.001, 4),
-)
-_DEFAULT_POWER = {"A": 0, "V": -1, "kW": 2, "Hz": -2, "kWh": 0, "degC": 0}
-_UNIT = {"current": "A", "voltage": "V", "power": "kW", "frequency": "Hz", "energy": "kWh", "temperature": "degC"}
+_COMMON: Final = 1
+_NAMEPLATE: Final = 120
+_PHOTOVOLTAIC: Final = 4
+_INVERTERS: Final = frozenset({101, 102, 103, 111, 112, 113})
+_MANDATORY: Final[Mapping[int, tuple[tuple[str, str, str, float], ...]]] = {
+    **dict.fromkeys(_INVERTERS, (("", "A", "current_total_a", 1.0),)),
+    160: (("module", "DCA", "dc_current_a", 1.0), ("module", "DCW", "dc_power_kw", 1000.0)),
+}
+"""By model: repeating group, point, what it shows, and the definition's units in one of the quantity's."""
+_DEFAULT_POWERS: Final = {"dc_power_kw": 2}
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,62 +50,69 @@ class Chain:
 
 
 def chain_of(layout: ModbusMap, exponents: Exponents) -> Chain:
-    """Lay out the model chain that a profile's points need, every other register not implemented.
+    """Lay out the model chain that a profile's points need, in the order of the points, the common model first.
+
+    An inverter has its nameplate (model 120) too.
 
     Raises:
-        ConfigurationError: a point lies in a model whose layout is not known here.
+        ConfigurationError: a model has no definition.
     """
-    models = sorted({point.model for point in layout.points if point.model not in {None, 1}})
-    unknown = [str(model) for model in models if model not in _SHAPES]
-    if unknown:
-        known = ", ".join(map(str, (1, *_SHAPES)))
-        raise ConfigurationError(
-            f"the simulator has no layout of SunSpec model {', '.join(unknown)}; use points of {known} only"
-        )
+    models = [_COMMON, *dict.fromkeys(p.model for p in layout.points if p.model not in {None, _COMMON})]
+    if _INVERTERS.intersection(models):
+        models.insert(1, _NAMEPLATE)
     base = layout.sunspec_bases[0]
-    words = [*_ascii("SunS", 2), 1, _COMMON_LENGTH, *[0] * (_COMMON_LENGTH - 2), 1, _NOT_IMPLEMENTED["i"]]
-    starts = {1: base + 2}
-    for model in models:
-        shape = _SHAPES[model or 0]
-        starts[model or 0] = base + len(words)
-        block = [_NOT_IMPLEMENTED[letter] for letter in shape]
-        if model == 160:
-            block[6], block[8], block[9:17] = 1, 1, _ascii("MPPT 1", 8)
-        words += [model or 0, len(shape), *block]
+    words = _ascii("SunS", 2)
+    starts: dict[int, int] = {}
+    for number in models:
+        starts[number or 0] = base + len(words)
+        words += _registers(number or 0)
     words += [0xFFFF, 0]
     image = np.array(words, dtype=np.uint16)
-    extras = tuple(_extras(layout, exponents, starts, base, image))
-    return Chain(base, image, starts, extras)
+    return Chain(base, image, starts, tuple(_also_shown(layout, exponents, starts, base, image)))
 
 
-def _extras(
+def _registers(number: int) -> list[int]:
+    model = empty_model(number)
+    for name in ("Evt", "Evt1", "Evt2"):
+        if name in model.points:
+            model.points[name].value = 0  # no event
+    if number == _NAMEPLATE:
+        model.points["DERTyp"].cvalue = _PHOTOVOLTAIC
+    if number == 160:
+        model.points["N"].value = 1
+        model.groups["module"][0].points["ID"].value = 1
+        model.groups["module"][0].points["IDStr"].value = "MPPT 1"
+    raw: bytes = model.get_mb()
+    return [int.from_bytes(raw[at : at + 2], "big") for at in range(0, len(raw), 2)]
+
+
+def _also_shown(
     layout: ModbusMap, exponents: Exponents, starts: Mapping[int, int], base: int, image: WordArray
-) -> Iterable[RegisterPoint]:
-    """Yield the points that the profile leaves out; writes scale factors that only they need into `image`."""
+) -> Iterator[RegisterPoint]:
+    """Yield what a device's models must have although the profile does not read it."""
     taken = {(point.model, point.offset) for point in layout.points}
-    for extra in _EXTRAS:
-        if extra.model not in starts or (extra.model, extra.offset) in taken:
-            continue
-        scale = extra.scale
-        if extra.scale_offset is not None:
-            key = ScaleKey(extra.model, extra.scale_offset, divide=False)
-            power = exponents.get(key, _DEFAULT_POWER[_unit_of(extra.quantity)])
-            image[starts[extra.model] + extra.scale_offset - base] = power & 0xFFFF
-            scale *= 10.0**power
-        yield RegisterPoint(
-            quantity=extra.quantity,
-            table="holding",
-            address=starts[extra.model] + extra.offset,
-            type=extra.type,
-            scale=scale,
-            sentinel=0x8000 if extra.type is _I16 else 0xFFFF,
-            states=_STATES if extra.quantity == "run_state" else None,
-            wraps=extra.quantity == "energy_export_kwh",
-        )
-
-
-def _unit_of(quantity: str) -> str:
-    return next(unit for word, unit in _UNIT.items() if word in quantity)
+    for number in starts:
+        for group, name, quantity, divisor in _MANDATORY.get(number, ()):
+            model = empty_model(number)
+            point = (model.groups[group][0] if group else model).points[name]
+            if (number, point.offset) in taken:
+                continue
+            if point.pdef["type"] == "float32":
+                kind, power, sentinel = RegisterType.F32, 0, None
+            else:
+                kind, sentinel = RegisterType.U16, 0xFFFF
+                place = model.points[point.pdef["sf"]].offset
+                key = ScaleKey(number, place, divide=False)
+                power = exponents.get(key, _DEFAULT_POWERS.get(quantity, 0))
+                image[starts[number] + place - base] = power & 0xFFFF
+            yield RegisterPoint(
+                quantity=quantity,
+                table="holding",
+                address=starts[number] + point.offset,
+                type=kind,
+                scale=10.0**power / divisor,
+                sentinel=sentinel,
+            )
 
 
 def string_words(manufacturer: str, model: str, serial: str) -> list[tuple[int, list[int]]]:

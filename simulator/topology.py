@@ -18,7 +18,13 @@ from emsd.errors import ConfigurationError
 from emsd.plant.models import Asset, AssetKind, Meter, Plant
 from emsd.plant.profile import Profile
 from simulator.loads import behaviour_name, share_of
-from simulator.machines import UNLOADED_SHARE, chiller_power_share, compressor_cycle
+from simulator.machines import (
+    REFERENCE_COP,
+    UNLOADED_SHARE,
+    chiller_power_share,
+    compressor_cycle,
+    cooling_share,
+)
 from simulator.noise import smooth, stream, uniform_of
 from simulator.rules import WEATHER_ROWS, Rule, part_load, pv_share, sum_rule, weather_rule
 
@@ -66,11 +72,12 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class AssetView:
-    """What the controllers and sensors of an asset see of it: its load 0..1, and its compressed-air receiver 0..1."""
+    """What controllers and sensors of an asset see of it: load 0..1, heat or cold it gives [kW], air receiver 0..1."""
 
     kind: AssetKind
     rated_kw: float
     load: Term
+    heat: Term
     receiver: Term
     active: Term
 
@@ -164,9 +171,10 @@ class _Builder:
         rated = asset.rated_power_kw or _RATED_KW.get(asset.kind, 50.0)
         if asset.kind in {AssetKind.COMPRESSOR, AssetKind.CHILLER, AssetKind.PV_INVERTER}:
             shape, load, receiver = self._machine(asset)
+            heat = self._cooling(asset, load, rated) if asset.kind is AssetKind.CHILLER else Term(load.row, rated)
             for meter in leaves:
                 self._leaf(meter.key, Term(shape, rated / len(leaves)), asset.kind)
-            self.views[asset.key] = AssetView(asset.kind, rated, load, receiver, Term(shape, rated))
+            self.views[asset.key] = AssetView(asset.kind, rated, load, heat, receiver, Term(shape, rated))
             return
         for meter in leaves:
             own = meter.rated_power_kw or rated / len(leaves)
@@ -174,7 +182,7 @@ class _Builder:
         first = self.nodes[leaves[0].key].active if leaves else None
         active = first or Term(self._shape(asset.kind, asset.key, crowded=crowded), rated)
         share = Term(active.row, 1.0)
-        self.views[asset.key] = AssetView(asset.kind, rated, share, share, active)
+        self.views[asset.key] = AssetView(asset.kind, rated, share, Term(active.row, rated), share, active)
 
     def _shape(self, kind: AssetKind, key: str, *, crowded: bool) -> int:
         behaviour = behaviour_name(kind, key)
@@ -202,6 +210,11 @@ class _Builder:
         load = self._row(f"pv {key}", lambda day, _: pv_share(day, soiling))
         shape = self._row(f"power {key}", lambda _, rows: -rows[load])
         return shape, Term(load, 1.0), Term(load, 1.0)
+
+    def _cooling(self, asset: Asset, load: Term, rated_kw: float) -> Term:
+        """Return the heat that a chiller takes out of its water [kW]."""
+        row = self._row(f"cooling {asset.key}", lambda day, rows: cooling_share(day.weather.wet_bulb_c, rows[load.row]))
+        return Term(row, REFERENCE_COP * rated_kw)
 
     def _leaf(self, key: str, active: Term, kind: AssetKind) -> None:
         generator = kind is AssetKind.PV_INVERTER
@@ -259,7 +272,7 @@ class _Builder:
         if top is not None:
             active = self.nodes[top].active
             share = Term(active.row, active.factor / view.rated_kw)
-            self.views[asset.key] = AssetView(view.kind, view.rated_kw, share, share, active)
+            self.views[asset.key] = AssetView(view.kind, view.rated_kw, share, active, share, active)
 
     def _mirrors(self, energy: Mapping[str, Meter]) -> None:
         """Controllers that report the power which a feeder meter measures: on no bus, but they show the same."""

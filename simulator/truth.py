@@ -18,13 +18,15 @@ from emsd.plant.models import AssetKind, Meter, Plant
 from emsd.plant.profile import ENERGY_COUNTERS, Profile
 from emsd.quantities import BY_NAME, Kind
 from emsd.readings import instant_us
+from simulator.device_settings import Exponents, choose_exponents
 from simulator.initial import initial_counters
 from simulator.instruments import Instrument, asset_flags, stack
 from simulator.loads import day_of
 from simulator.noise import FloatArray, IntArray, stream, uniform_of
-from simulator.points import Exponents, choose_exponents, point_of
+from simulator.points import point_of
 from simulator.readouts import look
 from simulator.sky import DEFAULT_LATITUDE, DEFAULT_LONGITUDE, Sky
+from simulator.sunspec_profile import with_points
 from simulator.tables import US_PER_DAY, Tables
 from simulator.topology import Term, Topology, build_topology
 
@@ -92,7 +94,8 @@ class SimulatedPlant:
                 meter or quantity that cannot be disturbed.
         """
         self.plant = plant
-        self.profiles = profiles
+        used = {meter.profile for meter in plant.meters}
+        self.profiles = {name: with_points(each) if name in used else each for name, each in profiles.items()}
         self.seed = seed
         self.anchor_us = instant_us(anchor) // US_PER_DAY * US_PER_DAY
         self.meters: Mapping[str, Meter] = {meter.key: meter for meter in plant.meters}
@@ -201,11 +204,9 @@ class SimulatedPlant:
 
     def _step(self, meter_key: str, name: str, at_us: int | None) -> float:
         profile = self.profile_of(meter_key)
-        if profile.mqtt is not None:
-            return profile.counter_count(name) or _UNSPECIFIED_COUNT
         layout = profile.modbus
         if layout is None:
-            return 0.0
+            return profile.counter_count(name) or _UNSPECIFIED_COUNT
         source = next(point for point in layout.points if point.quantity == name)
         point = point_of(source, layout, self.exponents_of(meter_key), 0)
         return point.step_at(0.0 if at_us is None else self.quantities(meter_key, at_us)[name])
@@ -221,10 +222,11 @@ class SimulatedPlant:
             "reactive": node.reactive if node else view.active,
             "apparent": node.apparent if node else view.active,
             "load": view.load,
+            "heat": view.heat,
         }
         fields = {f"{name}_row": np.array([term.row]) for name, term in terms.items()}
         factors = {f"{name}_factor": np.array([term.factor]) for name, term in terms.items()}
-        compressor, generator, outdoor = asset_flags(view.kind)
+        compressor, generator, outdoor, cooling = asset_flags(view.kind)
         generates = node is not None and node.generator
         initial = initial_counters(
             self.profile_of(meter.key), self.seed, meter.key, self._rated_kw(meter), generator=generates
@@ -243,6 +245,7 @@ class SimulatedPlant:
             is_compressor=np.array([compressor]),
             is_generator=np.array([generator]),
             is_outdoor=np.array([outdoor]),
+            is_cooling=np.array([cooling]),
             initial={name: np.array([value]) for name, value in initial.items()},
         )
 

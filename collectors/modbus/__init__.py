@@ -1,4 +1,4 @@
-"""Collector for Modbus TCP: plans reads, polls units by their schedule, decodes answers by profile."""
+"""Collector for Modbus of every transport: plans reads, polls units by their schedule, decodes answers by profile."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collectors.modbus.unit import Unit
 from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
 from emsd.errors import Fault, PlantError
 from emsd.plant.connections import Connection
-from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.modbus_connections import ModbusConnection
 
 __all__ = ["open_collector"]
 
@@ -22,13 +22,13 @@ def open_collector(
     *,
     now_us: Callable[[], int] = wall_clock_us,
 ) -> Collector:
-    """Build the collector of one Modbus TCP connection; see `emsd.collector.CollectorFactory`.
+    """Build the collector of one Modbus connection; see `emsd.collector.CollectorFactory`.
 
     Raises:
         PlantError: a meter has no unit id, or a profile that cannot be read over Modbus.
     """
-    if not isinstance(connection, ModbusTcpConnection):
-        raise TypeError(f"connection {connection.key} is {connection.kind}, not modbus_tcp")
+    if not isinstance(connection, ModbusConnection):
+        raise TypeError(f"connection {connection.key} is {connection.kind}, not modbus_tcp or another kind of Modbus")
     units: list[Unit] = []
     faults: list[Fault] = []
     for bound in meters:

@@ -1,30 +1,21 @@
-"""One Modbus TCP connection; the only module that knows pymodbus.
-
-An answer belongs to a request when its transaction id, protocol id, unit, function and length all say so. pymodbus 3.16
-checks less: it skips answers with another transaction id and waits on, but takes an answer with id 0 for any, and does
-not compare function or length. So every frame is checked here as it arrives, and one that does not belong ends the
-connection, as does a timeout: an answer that comes late then arrives at a closed socket, and cannot be taken for the
-next one. Transaction ids and buffers begin anew with each connection.
-"""
+"""One open connection to a Modbus endpoint, asked for registers one request at a time."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
+import time
 from typing import Final
 
-from pymodbus.client import AsyncModbusTcpClient
-from pymodbus.exceptions import ModbusException
-from pymodbus.pdu.register_message import ReadHoldingRegistersResponse, ReadInputRegistersResponse
-
-from emsd.collector import honour_cancellation
-from emsd.errors import CollectError, DeviceException, Mismatch, NoReply, Unreachable
+from collectors.modbus.links import Link
+from collectors.modbus.transport import open_link
+from emsd.errors import CollectError, DeviceException, Mismatch, NoReply
+from emsd.plant.modbus_connections import ModbusConnection
 from emsd.plant.modbus_map import Table
 
 __all__ = ["ModbusClient"]
 
-# Everything that pymodbus would log is raised here as an error that says more.
-logging.getLogger("pymodbus").setLevel(logging.CRITICAL)
+_HOLDING: Final = 3
+_INPUT: Final = 4
 
 _EXCEPTIONS: Final = {
     1: "illegal function",
@@ -40,91 +31,77 @@ _EXCEPTIONS: Final = {
 """Modbus Application Protocol V1.1b3, section 7."""
 
 
-class _RawHoldingAnswer(ReadHoldingRegistersResponse):
-    """Keeps the registers as bytes: the codec takes them apart in one step, not one by one."""
-
-    payload: bytes = b""
-
-    def decode(self, data: bytes) -> None:
-        self.payload = data[1:]
-
-
-class _RawInputAnswer(ReadInputRegistersResponse):
-    payload: bytes = b""
-
-    def decode(self, data: bytes) -> None:
-        self.payload = data[1:]
-
-
 class ModbusClient:
-    """An open connection with at most one request in flight; of no use any more after any error but DeviceException.
+    """An open connection with at most one request in flight; `usable` says whether it may be asked again.
 
     Made by `open`; the owner closes it.
     """
 
-    def __init__(self, host: str, port: int, timeout_s: float, pause_s: float) -> None:
-        self._endpoint = f"{host}:{port}"
+    def __init__(self, connection: ModbusConnection, link: Link, pause_s: float) -> None:
+        self._address = connection.address
+        self._link = link
         self._pause_s = pause_s
-        self._expected = b""
-        """The request in flight as it was sent; empty while there is none."""
-        self._unsolicited: str | None = None
+        self._unit = 0
+        """Who was asked last."""
+        self.requests = 0
+        """How many requests were sent."""
         self.answers = 0
-        """How many requests were answered, exceptions included."""
-        self.lost = False
-        """Whether the other side ended the connection."""
-        self._pymodbus = AsyncModbusTcpClient(
-            host,
-            port=port,
-            timeout=timeout_s,
-            retries=0,
-            reconnect_delay=0,
-            trace_packet=self._inspect,
-            trace_connect=self._connection_changed,
-        )
-        self._pymodbus.register(_RawHoldingAnswer)
-        self._pymodbus.register(_RawInputAnswer)
+        """How many of them were answered, exceptions included."""
 
     @classmethod
     async def open(
-        cls, host: str, port: int, *, timeout_s: float, pause_after_connect_s: float = 0.0, pause_s: float = 0.0
+        cls, connection: ModbusConnection, *, pause_after_connect_s: float = 0.0, pause_s: float = 0.0
     ) -> ModbusClient:
-        """Connect to host:port.
+        """Open a connection.
 
         Args:
-            host: name or address of the device or gateway.
-            port: its TCP port.
-            timeout_s: longest wait for the connection [s].
-            pause_after_connect_s: wait before the first request [s].
-            pause_s: wait before every further request [s].
+            connection: where the endpoint is, of whatever kind.
+            pause_after_connect_s: wait before the first request [s]; at least the connection's own is kept.
+            pause_s: wait before every further request [s]; at least the connection's own is kept.
 
         Raises:
-            Unreachable: it did not accept a connection in time.
+            Unreachable: it could not be opened within the connection's timeout.
         """
-        client = cls(host, port, timeout_s, pause_s)
-        try:
-            connected = await client._pymodbus.connect()
-            honour_cancellation()
-        except BaseException:
-            client.close()
-            raise
-        if not connected:
-            client.close()
-            raise Unreachable(
-                f"{host}:{port} did not accept a Modbus TCP connection within {timeout_s:g} s; check address, port and "
-                "network, and that no other client holds its only connection"
-            )
+        link = await open_link(connection)
+        client = cls(connection, link, max(pause_s, connection.pause_between_requests_s))
+        pause_after_connect_s = max(pause_after_connect_s, connection.pause_after_connect_s)
         if pause_after_connect_s > 0:
-            await asyncio.sleep(pause_after_connect_s)
+            try:
+                await asyncio.sleep(pause_after_connect_s)
+            except asyncio.CancelledError:
+                client.close()
+                raise
         return client
 
     @property
     def connected(self) -> bool:
         """Whether the connection still stands."""
-        return self._pymodbus.connected
+        return self._link.is_active()
+
+    @property
+    def lost(self) -> bool:
+        """Whether the other side ended the connection."""
+        return self._link.lost
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be asked again after a request without a usable answer; else it has to be opened again.
+
+        So it is with a serial port. A DeviceException is an answer, after which every connection may be used on.
+        """
+        return self._link.survives and self._link.unusable is None
+
+    @property
+    def overdue_until(self) -> float:
+        """Until when a late answer of the unit asked last could be taken for its next one [s, monotonic clock].
+
+        `read` waits until then before it asks that unit again; the owner may use the time for others.
+        """
+        return self._link.overdue_until(self._unit)
 
     def close(self) -> None:
         """Close the connection; doing it twice is harmless."""
-        self._pymodbus.close()
+        self._link.close()
 
     async def read(self, unit: int, table: Table, address: int, count: int, *, timeout_s: float) -> bytes:
         """Read `count` registers of one unit and return their bytes, two a register.
@@ -142,84 +119,45 @@ class ModbusClient:
             Mismatch: an answer came that does not belong to this request.
             DeviceException: the device answered with an exception; the connection can still be used.
         """
-        if self._pause_s > 0 and self.answers:
-            await asyncio.sleep(self._pause_s)
-        if self._unsolicited is not None:
-            raise Mismatch(f"{self._where(unit, table, address, count)}: {self._unsolicited}")
-        # pymodbus knows one timeout a client; this is where it reads it for every request.
-        self._pymodbus.ctx.comm_params.timeout_connect = timeout_s
-        holding = table is Table.HOLDING
-        request = self._pymodbus.read_holding_registers if holding else self._pymodbus.read_input_registers
+        link = self._link
         try:
-            answer = await request(address, count=count, device_id=unit)
-        except Mismatch as error:
-            raise Mismatch(f"{self._where(unit, table, address, count)}: {error}") from None
-        except Unreachable as error:
-            raise Unreachable(f"{self._where(unit, table, address, count)}: {error}") from None
-        except ModbusException as error:
+            if self._pause_s > 0 and self.requests:
+                await asyncio.sleep(self._pause_s)
+            if link.delay_s(unit) > 0:
+                await self._silence(unit, timeout_s)
+            if link.unusable is not None:
+                raise link.unusable
+            self.requests += 1
+            self._unit = unit
+            payload = await link.ask(unit, _HOLDING if table is Table.HOLDING else _INPUT, address, count, timeout_s)
+        except DeviceException as error:
+            self.answers += 1
+            meaning = _EXCEPTIONS.get(error.code, "not in the Modbus standard")
             where = self._where(unit, table, address, count)
-            if not self.connected:
-                raise Unreachable(f"{where}: the connection was lost; it is opened again") from error
-            raise NoReply(f"{where}: no answer within {timeout_s:g} s; check unit id and wiring") from error
-        finally:
-            self._expected = b""
-            honour_cancellation()
+            text = f"{where}: the device answered with exception {error.code} ({meaning})"
+            raise DeviceException(text, error.code) from None
+        except CollectError as error:
+            hint = ""
+            if isinstance(error, NoReply) and not self.answers and not link.survives:
+                hint = ", and that no other client holds the device's only connection"
+            raise type(error)(f"{self._where(unit, table, address, count)}: {error}{hint}") from None
+        except asyncio.CancelledError:
+            link.abandon()
+            raise
         self.answers += 1
-        if isinstance(answer, _RawHoldingAnswer | _RawInputAnswer):
-            return answer.payload
-        code = answer.exception_code
-        meaning = _EXCEPTIONS.get(code, "not in the Modbus standard")
-        where = self._where(unit, table, address, count)
-        raise DeviceException(f"{where}: the device answered with exception {code} ({meaning})", code)
+        return payload
+
+    async def _silence(self, unit: int, timeout_s: float) -> None:
+        """Wait until the line is silent and no late answer of the unit can come any more.
+
+        Raises:
+            Mismatch: the line does not become silent.
+        """
+        patience_until = max(time.monotonic(), self._link.overdue_until(unit)) + timeout_s
+        while (delay_s := self._link.delay_s(unit)) > 0:
+            if time.monotonic() >= patience_until:
+                raise Mismatch("the line is never silent; check termination, and that no other master asks on it")
+            await asyncio.sleep(delay_s)
 
     def _where(self, unit: int, table: Table, address: int, count: int) -> str:
-        return f"{self._endpoint} unit {unit} {table} registers {address}..{address + count - 1}"
-
-    def _inspect(self, sending: bool, data: bytes) -> bytes:  # noqa: FBT001 - pymodbus calls it by position
-        """See every frame on its way: remember what is asked, and let only the answer to it pass."""
-        if sending:
-            self._expected = data
-            return data
-        if not self._expected:
-            self._unsolicited = f"{len(data)} bytes came that nobody had asked for"
-            return b""
-        if len(data) < 9:
-            return data
-        fault = _fault(self._expected, data)
-        if fault is None:
-            return data
-        self._fail(Mismatch(fault))
-        return b""
-
-    def _connection_changed(self, connected: bool) -> None:  # noqa: FBT001 - pymodbus calls it by position
-        if not connected:
-            self.lost = True
-            self._fail(Unreachable("the connection was closed by the other side; it is opened again"))
-
-    def _fail(self, error: CollectError) -> None:
-        """End the request in flight at once; pymodbus by itself would wait until its timeout."""
-        waiting = self._pymodbus.ctx.response_future
-        if self._expected and not waiting.done():
-            waiting.set_exception(error)
-
-
-def _fault(request: bytes, answer: bytes) -> str | None:
-    """Return why a frame of at least 9 bytes cannot be the answer to a read request, or None when it can.
-
-    Both are MODBUS Messaging on TCP/IP V1.0b frames: transaction 2, protocol 2, length 2, unit 1, function 1, then for
-    a request address 2 and count 2, for an answer its byte count 1 (or exception code 1).
-    """
-    if answer[0:4] != request[0:4]:
-        return (
-            f"the answer carries transaction {int.from_bytes(answer[0:2])} of protocol {int.from_bytes(answer[2:4])}, "
-            f"not transaction {int.from_bytes(request[0:2])} of protocol 0"
-        )
-    if answer[6] != request[6]:
-        return f"unit {answer[6]} answered instead"
-    if answer[7] & 0x7F != request[7]:
-        return f"function {answer[7]} answers a request of function {request[7]}"
-    length = int.from_bytes(answer[4:6])
-    wanted = 3 if answer[7] & 0x80 else 3 + 2 * int.from_bytes(request[10:12])
-    if length != wanted or (not answer[7] & 0x80 and answer[8] != wanted - 3):
-        return f"the answer is {length} bytes long with byte count {answer[8]}, where {wanted} bytes belong"
-    return None if len(answer) <= 6 + length else "more bytes came than one answer holds"
+        return f"{self._address} unit {unit} {table} registers {address}..{address + count - 1}"

@@ -15,6 +15,9 @@ __all__ = ["SAME_INSTANT_US", "Poll"]
 SAME_INSTANT_US: Final = 100_000
 """Answers of one poll that arrive within this time of the first form one reading; later ones a further reading [us]."""
 
+STANDSTILL_US: Final = 1_000
+"""A reading less than this older than the last one comes from a clock that stands still or was set back a hair [us]."""
+
 
 @dataclass(slots=True)
 class _Instant:
@@ -37,14 +40,22 @@ class Poll:
     retries_left: int
     started: float
     """When it began, on the monotonic clock [s]."""
+    until: float
+    """When the next tick is due, on the monotonic clock [s]."""
+    probing: bool = False
+    """Whether the device did not answer last time: the first request that is refused ends the poll."""
     retry_at: float = 0.0
-    """When the attempt failed after which it is still in hand, on the monotonic clock [s]."""
+    """When to go on while it is still in hand, on the monotonic clock [s]."""
+    busy: list[Request] = field(default_factory=list)
+    """What is asked once more after a pause, because the device was busy."""
+    busy_pauses: int = 0
+    """How many such pauses there were."""
     missing: list[str] = field(default_factory=list)
     """Quantities that are not going to be answered."""
     failed: list[Request] = field(default_factory=list)
     refusals: int = 0
     stale: bool = False
-    """Whether the device said that its data is old."""
+    """Whether the device's data is known to be old."""
     instants: list[_Instant] = field(default_factory=list)
 
     @property
@@ -78,12 +89,36 @@ class Poll:
 
     def drop_pending(self) -> None:
         """Ask for nothing more."""
-        for request in self.pending:
+        for request in (*self.pending, *self.busy):
             self.missing += request.names
         self.pending.clear()
+        self.busy.clear()
 
-    def readings(self, meter_id: int, unsupported: Sequence[str]) -> Iterator[Reading]:
-        """Yield what was answered; the first reading says what is missing, and what this device never has."""
+    def pause(self, until: float) -> None:
+        """Go on at `until` (monotonic [s]) with what the device was too busy for."""
+        self.pending.extend(self.busy)
+        self.busy.clear()
+        self.busy_pauses += 1
+        self.retry_at = until
+
+    def values(self) -> Iterator[tuple[str, float | None]]:
+        """Yield (quantity name, value) of everything that was answered."""
+        for instant in self.instants:
+            yield from zip(instant.names, instant.values, strict=True)
+
+    def distrust(self) -> None:
+        """Take no value of it: its data is old, however new its answers are."""
+        self.stale = True
+        for instant in self.instants:
+            instant.values = [None] * len(instant.values)
+            instant.quality |= int(Quality.STALE)
+
+    def readings(self, meter_id: int, unsupported: Sequence[str], after_us: int = 0) -> Iterator[Reading]:
+        """Yield what was answered; the first reading says what is missing, and what this device never has.
+
+        `after_us` is the time of the meter's last reading [us]. Readings keep the clock's time, wherever it was set to;
+        only where it stands still they follow each other by a microsecond, as two of one instant would become one row.
+        """
         first = self.instants[0]
         for names, reason in ((self.missing, int(Quality.MISSING)), (unsupported, int(Quality.NOT_AVAILABLE))):
             if names:
@@ -91,4 +126,8 @@ class Poll:
                 first.values += [None] * len(names)
                 first.quality |= reason
         for instant in self.instants:
-            yield Reading(instant.time_us, meter_id, columns(*instant.names), tuple(instant.values), instant.quality)
+            time_us = instant.time_us
+            if 0 <= after_us - time_us < STANDSTILL_US:
+                time_us = after_us + 1
+            after_us = time_us
+            yield Reading(time_us, meter_id, columns(*instant.names), tuple(instant.values), instant.quality)

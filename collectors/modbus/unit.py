@@ -9,47 +9,26 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from functools import partial
 
-import structlog
-
-from collectors.backoff import Backoff
+from collectors.modbus.acquaintance import Acquaintance
+from collectors.modbus.backing_off import Absence, Holds
+from collectors.modbus.book import GATEWAY_EXCEPTIONS, Book
+from collectors.modbus.careful import Line
 from collectors.modbus.client import ModbusClient
+from collectors.modbus.dialogue import Dialogue
+from collectors.modbus.frozen import FrozenWatch
 from collectors.modbus.poll import Poll
-from collectors.modbus.reads import Reads, Request
+from collectors.modbus.reads import Reads
 from collectors.modbus.schedule import Ticks
 from collectors.modbus.sunspec import walk_models
-from emsd.collector import BoundMeter, MeterHealth, MeterState, Sink
-from emsd.errors import CollectError, DeviceException, Mismatch, NoReply, Unreachable
-from emsd.plant.modbus_connections import ModbusTcpConnection
+from collectors.modbus.timing import gap_registers
+from emsd.collector import BoundMeter, MeterState, PlanEfficiency, Sink
+from emsd.errors import CollectError, DeviceException, Mismatch, NoReply, Unreachable, WrongDevice
+from emsd.plant.modbus_connections import ModbusConnection
 from emsd.plant.modbus_map import ModbusMap, Table
-from emsd.readings import Quality
 
 __all__ = ["Unit"]
-
-log = structlog.get_logger(__name__)
-
-UNIT_BACKOFF_CAP_S: Final = 60.0
-"""A meter that is down is probed at least this often."""
-
-BLOCK_BACKOFF_CAP_S: Final = 300.0
-"""A block that fails while others of its meter answer is tried again at least this often."""
-
-MOST_REFUSALS: Final = 12
-"""A device that refuses this many reads of one poll and answers none is not searched any further for readable parts."""
-
-_ILLEGAL_ADDRESS: Final = 2
-_GATEWAY_EXCEPTIONS: Final = frozenset({10, 11})
-"""The gateway speaks for the device, which does not answer: its other blocks would fail alike."""
-
-
-@dataclass(slots=True)
-class _Hold:
-    """A block that failed: it comes last in a poll, and is left out until its time has come."""
-
-    backoff: Backoff
-    until: float = 0.0
 
 
 class Unit:
@@ -65,26 +44,38 @@ class Unit:
         ValueError: its profile cannot be read as it is written.
     """
 
-    def __init__(
-        self, bound: BoundMeter, connection: ModbusTcpConnection, sink: Sink, now_us: Callable[[], int]
-    ) -> None:
+    def __init__(self, bound: BoundMeter, connection: ModbusConnection, sink: Sink, now_us: Callable[[], int]) -> None:
         if bound.profile.modbus is None or bound.meter.unit_id is None:
             raise ValueError("a meter on a Modbus connection needs a unit_id and a profile with a modbus map")
-        self.key = bound.meter.key
-        self.health = MeterHealth(bound.meter_id)
+        meter, interval_s = bound.meter, bound.meter.poll_interval_s
+        self.key = meter.key
+        self._book = Book(self.key, bound.meter_id)
+        self.health = self._book.health
         self._map: ModbusMap = bound.profile.modbus
         self._unit_id = bound.meter.unit_id
-        self._timeout_s = max(connection.timeout_s, self._map.timeout_s or 0.0)
         self._retries = connection.retries
         self._sink = sink
         self._now_us = now_us
-        self._ticks = Ticks(self.key, bound.meter.poll_interval_s)
-        self._reads = Reads(self._map, bound.meter.poll_interval_s, bound.meter.rated_power_kw)
-        self._backoff = Backoff(max(1.0, bound.meter.poll_interval_s), UNIT_BACKOFF_CAP_S, least_share=0.5)
-        self._not_before = 0.0
-        self._holds: dict[tuple[Table, int, int], _Hold] = {}
+        self._ticks = Ticks(self.key, interval_s)
+        gap = gap_registers(connection, self._map)
+        self._reads = Reads(self._map, interval_s, meter.rated_power_kw, gap_registers=gap)
+        self._absence = Absence(interval_s, max(connection.timeout_s, self._map.timeout_s or 0.0), bound.may_rest)
+        self._holds = Holds(interval_s)
+        self._acquaintance = Acquaintance(meter, self._map)
+        self._dialogue = Dialogue(
+            self._unit_id,
+            self._map,
+            self._reads,
+            self._absence,
+            self._holds,
+            FrozenWatch(self._map, interval_s, meter.rated_power_kw),
+            self._book,
+            now_us,
+        )
         self._periods: dict[float, int] = {}
         self._poll: Poll | None = None
+        self._tries_to_begin = 0
+        self._last_reading_us = 0
 
     @property
     def pause_after_connect_s(self) -> float:
@@ -100,7 +91,16 @@ class Unit:
     def ready_at(self) -> float:
         """When to attempt next, on the monotonic clock [s]."""
         # A retry queues behind whatever became due before the attempt failed.
-        return self._poll.retry_at if self._poll is not None else self._ticks.first_from(self._not_before)
+        return self._poll.retry_at if self._poll is not None else self._ticks.first_from(self._absence.not_before)
+
+    @property
+    def rests(self) -> bool:
+        """Whether its device need not answer now."""
+        return self._absence.rests(self._now_us())
+
+    def plan_efficiency(self) -> PlanEfficiency:
+        """Return the cost of one poll of everything."""
+        return self._reads.efficiency()
 
     def align(self) -> None:
         """Take up the schedule: the first tick from now on."""
@@ -108,14 +108,15 @@ class Unit:
 
     def lapse(self) -> None:
         """Count the ticks that came and went unserved until now."""
-        self._count_skipped(self._ticks.lapse(time.monotonic()))
+        self._book.skipped(self._ticks.lapse(time.monotonic()))
 
     def unreachable(self, error: Unreachable) -> None:
         """Take note that the whole connection failed."""
-        self._note(error)
+        self._book.error(error, resting=self.rests)
         if self._poll is not None:
             self._give_up(self._poll)
-        self._set_state(MeterState.DOWN)
+        self._acquaintance.lost()
+        self._book.state(MeterState.RESTING if self.rests else MeterState.DOWN)
 
     async def attempt(self, client: ModbusClient) -> None:
         """Serve the tick that is due, or go on with the one in hand.
@@ -128,100 +129,72 @@ class Unit:
             if self._poll is None:
                 self.lapse()
                 self._poll = await self._begin(client)
-            await self._read(client, self._poll)
+            await self._dialogue.read(client, self._poll)
         except (NoReply, Mismatch, Unreachable) as error:
-            self._note(error)
+            self._book.error(error, resting=self.rests)
             if not self._may_retry():
                 self._give_up(self._poll)
             raise
         except CollectError as error:
-            self._note(error)
-            self._give_up(self._poll)
+            self._book.error(error, resting=self.rests)
+            self._give_up(self._poll, MeterState.WRONG if isinstance(error, WrongDevice) else None)
         else:
-            self._finish(self._poll)
+            if not self._poll.pending:
+                self._finish(self._poll)
 
     async def _begin(self, client: ModbusClient) -> Poll:
         started = time.monotonic()
         if not self._reads.placed:
             await self._walk(client)
+        if not self._acquaintance.is_fresh(client, started):
+            await self._renew_acquaintance(client)
+        self._tries_to_begin = 0
         wall_us = self._now_us()
         numbers = {rate_s: self._ticks.period_number(rate_s, wall_us) for rate_s in self._reads.rates_s}
         periods = {rate_s: number for rate_s, number in numbers.items() if self._periods.get(rate_s) != number}
-        requests = self._reads.requests(tuple(periods))
+        requests = deque(self._reads.requests(tuple(periods)))
+        probes = self._absence.probes
+        if probes:
+            # Should the first one be unanswerable for good, the next probe asks for another.
+            requests.rotate(-probes)
         # A meter that is down is only probed: its retries would cost the others their time.
-        poll = Poll(deque(requests), periods, self._retries if self._backoff.failures == 0 else 0, started)
-        if self._holds:
-            self._leave_out_held(poll)
+        until = self._ticks.due + self._ticks.interval_s
+        poll = Poll(requests, periods, 0 if probes else self._retries, started, until, probing=probes > 0)
+        self._holds.sort_out(poll)
         return poll
 
     async def _walk(self, client: ModbusClient) -> None:
-        async def read(address: int, count: int) -> bytes:
-            self.health.requests += 1
-            return await client.read(self._unit_id, Table.HOLDING, address, count, timeout_s=self._timeout_s)
-
-        models = await walk_models(read, self._map.sunspec_bases)
+        models = await walk_models(partial(self._dialogue.ask, client, Table.HOLDING), self._map.sunspec_bases)
         if not self._reads.place(models):
             raise CollectError(
                 f"meter {self.key}: the device has SunSpec models {sorted(models)}, none of which its profile reads; "
                 "choose another profile"
             )
 
-    async def _read(self, client: ModbusClient, poll: Poll) -> None:
-        while poll.pending:
-            request = poll.pending[0]
-            block = request.block
-            self.health.requests += 1
-            try:
-                payload = await client.read(
-                    self._unit_id, block.table, block.address, block.count, timeout_s=self._timeout_s
-                )
-            except DeviceException as error:
-                poll.pending.popleft()
-                self._refused(poll, request, error)
-                continue
-            poll.pending.popleft()
-            values, quality, rejected = request.decoder.decode(payload)
-            self.health.values_rejected += rejected
-            poll.take(request, values, quality, self._now_us())
-            self._holds.pop(request.key, None)
-            if request.cuts:
-                self._reads.learn(request.cuts)
+    async def _renew_acquaintance(self, client: ModbusClient) -> None:
+        line = Line(partial(self._dialogue.ask, client), partial(self._prove, client))
+        identity = await self._acquaintance.renew(client, self._reads.identity, line)
+        self._reads.settle(self._acquaintance.parameters)
+        if identity is not None and (identity.serial or identity.model or identity.firmware):
+            self._sink.identified(self.health.meter_id, identity, self._now_us())
 
-    def _refused(self, poll: Poll, request: Request, error: DeviceException) -> None:
-        if error.code in self._map.stale_exceptions:
-            poll.stale = True
-            self.health.last_error = f"{error}, by which it says that its data is old"
-            poll.take(request, [None] * len(request.names), int(Quality.STALE), self._now_us())
-            return
-        self._note(error)
-        poll.refusals += 1
-        halves = self._reads.halves(request) if error.code == _ILLEGAL_ADDRESS else []
-        if halves:
-            poll.pending.extendleft(reversed(halves))
-        else:
-            poll.fail(request)
-        hopeless = poll.refusals >= MOST_REFUSALS and not poll.answered
-        if error.code in _GATEWAY_EXCEPTIONS or hopeless:
-            poll.drop_pending()
-
-    def _leave_out_held(self, poll: Poll) -> None:
-        """Take held blocks out of a poll; those whose time has come go last, as they may not answer again."""
-        held = [request for request in poll.pending if request.key in self._holds]
-        for request in held:
-            poll.pending.remove(request)
-            if self._holds[request.key].until > poll.started:
-                poll.missing += request.names
-            else:
-                poll.pending.append(request)
-
-    def _hold(self, request: Request) -> _Hold:
-        first_s = 2 * self._ticks.interval_s
-        return self._holds.setdefault(request.key, _Hold(Backoff(first_s, BLOCK_BACKOFF_CAP_S, least_share=0.5)))
+    async def _prove(self, client: ModbusClient) -> None:
+        """Make sure that the device answers a request of its plan, be it with a refusal."""
+        requests = self._reads.requests(self._reads.rates_s)
+        block = requests[self._absence.probes % len(requests)].block
+        try:
+            await self._dialogue.ask(client, block.table, block.address, block.count)
+        except DeviceException as error:
+            if error.code in GATEWAY_EXCEPTIONS:
+                raise
 
     def _may_retry(self) -> bool:
-        """Keep the poll in hand for another attempt, if it has one left."""
+        """Keep the tick in hand for another attempt, if it has one left."""
         poll = self._poll
-        if poll is None or poll.retries_left == 0:
+        if poll is None:
+            self._tries_to_begin += 1
+            return self._tries_to_begin <= self._retries and self._absence.probes == 0
+        if poll.retries_left == 0:
             return False
         poll.retries_left -= 1
         poll.retry_at = time.monotonic()
@@ -229,10 +202,10 @@ class Unit:
         poll.pending.rotate(-1)
         return True
 
-    def _give_up(self, poll: Poll | None) -> None:
+    def _give_up(self, poll: Poll | None, state: MeterState | None = None) -> None:
         """End a tick whose last request failed."""
         if poll is None:
-            self._failed()
+            self._failed(state)
             self._next_tick()
             return
         poll.fail(poll.pending.popleft())
@@ -241,71 +214,45 @@ class Unit:
 
     def _finish(self, poll: Poll) -> None:
         self._poll = None
-        holds = [self._hold(request) for request in poll.failed]
+        now = time.monotonic()
+        self._holds.failed(poll.failed, now if poll.answered else None)
         if poll.answered:
-            now = time.monotonic()
-            for hold in holds:
-                hold.until = now + hold.backoff.next_s()
             self._succeeded(poll, now)
         elif poll.failed:
             self._failed()
         else:
             # All of its blocks are left out for now.
-            self._count_skipped(1)
+            self._book.skipped(1)
         self._next_tick()
 
     def _succeeded(self, poll: Poll, now: float) -> None:
-        health = self.health
-        health.polls_expected += 1
-        health.last_ok_us = poll.first_answer_us
-        if poll.complete:
-            health.polls_ok += 1
-            health.round_trip_s = now - poll.started
-        else:
-            health.polls_partial += 1
+        equal_s = self._dialogue.frozen.frozen_for_s(now, poll.values())
+        if equal_s is not None:
+            poll.distrust()
+            self._book.frozen(equal_s)
+        took_s, believed = now - poll.started, equal_s is None
+        self._book.answered(poll.first_answer_us, took_s, complete=poll.complete, believed=believed)
         self._periods.update(poll.periods)
-        self._backoff.reset()
-        self._not_before = 0.0
-        self._set_state(MeterState.OK if poll.complete else MeterState.DEGRADED)
-        for reading in poll.readings(health.meter_id, self._reads.unsupported):
+        self._absence.succeeded()
+        answered = MeterState.OK if poll.complete else MeterState.DEGRADED
+        self._book.state(answered if believed else MeterState.FROZEN)
+        for reading in poll.readings(self.health.meter_id, self._reads.unsupported, self._last_reading_us):
+            self._last_reading_us = reading.time_us
             self._sink.offer(reading)
 
-    def _failed(self) -> None:
-        self.health.polls_expected += 1
-        self.health.polls_failed += 1
-        self._not_before = time.monotonic() + self._backoff.next_s()
+    def _failed(self, state: MeterState | None = None) -> None:
+        """End a poll that nobody answered; `state` is WRONG when somebody did, but not the right device."""
+        self._tries_to_begin = 0
+        away = self._absence.failed(time.monotonic(), self._now_us(), there=state is not None)
+        if away is MeterState.RESTING:
+            self._book.skipped(1)
+        else:
+            self._book.failed()
+        self._acquaintance.lost()
         if self._reads.walks:
             # A device that was away may come back with other firmware, and so with another chain of models.
             self._reads.forget_places()
-        self._set_state(MeterState.DOWN)
+        self._book.state(state or away)
 
     def _next_tick(self) -> None:
-        self._count_skipped(self._ticks.advance(time.monotonic(), self._now_us()))
-
-    def _count_skipped(self, ticks: int) -> None:
-        self.health.polls_expected += ticks
-        self.health.polls_skipped += ticks
-
-    def _note(self, error: CollectError) -> None:
-        self.health.errors[_kind(error)] += 1
-        self.health.last_error = str(error)
-
-    def _set_state(self, state: MeterState) -> None:
-        before, self.health.state = self.health.state, state
-        if state is before:
-            return
-        if state is MeterState.OK:
-            log.info("meter_state", meter=self.key, state=state.value, was=before.value)
-        else:
-            error = self.health.last_error
-            log.warning("meter_state", meter=self.key, state=state.value, was=before.value, error=error)
-
-
-def _kind(error: CollectError) -> str:
-    if isinstance(error, DeviceException):
-        return f"exception_{error.code}"
-    if isinstance(error, Unreachable):
-        return "unreachable"
-    if isinstance(error, NoReply):
-        return "no_reply"
-    return "mismatch" if isinstance(error, Mismatch) else "not_sunspec"
+        self._book.skipped(self._ticks.advance(time.monotonic(), self._now_us()))

@@ -25,9 +25,13 @@ __all__ = [
     "Collector",
     "CollectorFactory",
     "DeviceIdentity",
+    "EndpointHealth",
     "MeterHealth",
     "MeterState",
+    "PlanEfficiency",
     "Poison",
+    "ReportsEndpoint",
+    "ReportsPlan",
     "Sink",
     "honour_cancellation",
     "wall_clock_us",
@@ -65,6 +69,13 @@ class Poison:
     reason: str
     received_us: int
     meter_id: int | None = None
+    connection: str | None = None
+    """Key of the connection that it came over."""
+    topic: str | None = None
+    qos: int | None = None
+    retained: bool = False
+    payload_bytes: int | None = None
+    """Length of the whole message, of which `payload` may be the beginning; None: it is all there."""
 
 
 class Sink(Protocol):
@@ -140,7 +151,7 @@ class MeterHealth:
     values_rejected: int = 0
     """Values that became NULL: sentinel, NaN or implausible."""
     errors: Counter[str] = field(default_factory=Counter)
-    """Failures by kind: `no_reply`, `unreachable`, `exception_2`, `mismatch`, `bad_payload`."""
+    """Failures by kind, such as `no_reply`, `unreachable`, `exception_2`, `mismatch`, `bad_payload`, `wrong_device`."""
     state: MeterState = MeterState.STARTING
     last_error: str | None = None
     last_ok_us: int | None = None
@@ -163,6 +174,70 @@ class Collector(Protocol):
 
     def connected(self) -> bool:
         """Whether the endpoint can be reached now."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanEfficiency:
+    """What one poll of everything costs, against what it wants; registers are those of 16 bits."""
+
+    requests: int = 0
+    registers_wanted: int = 0
+    registers_read: int = 0
+
+    @property
+    def share(self) -> float | None:
+        """Registers wanted of those that are read [0..1]; None when nothing is read."""
+        return self.registers_wanted / self.registers_read if self.registers_read else None
+
+    def __add__(self, other: PlanEfficiency) -> PlanEfficiency:
+        """Return the cost of both."""
+        return PlanEfficiency(
+            self.requests + other.requests,
+            self.registers_wanted + other.registers_wanted,
+            self.registers_read + other.registers_read,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointHealth:
+    """What a connection went through since its collector started."""
+
+    connection: str
+    """Its key."""
+    kind: str
+    address: str
+    """host:port, or the path of a serial port."""
+    connected: bool
+    connects: int
+    """How often it was opened."""
+    failures: int
+    """How often it could not be opened, was lost, or did not give a usable answer to a request."""
+    requests: int
+    busy_s: float
+    """Time in which somebody was served [s]."""
+    busy_share: float
+    """Share of the last seconds in which somebody was served [0..1]; near 1, meters have to wait for each other."""
+    last_error: str | None = None
+
+
+@runtime_checkable
+class ReportsEndpoint(Protocol):
+    """A collector that can say how its connection fares, apart from its meters."""
+
+    name: str
+
+    def endpoint_health(self) -> EndpointHealth:
+        """Return the running totals of the connection; cheap, called every few seconds."""
+
+
+@runtime_checkable
+class ReportsPlan(Protocol):
+    """A collector that plans its reads, and can say how well."""
+
+    name: str
+
+    def plan_efficiency(self) -> PlanEfficiency:
+        """Return the cost of one poll of every meter of this connection."""
 
 
 class CollectorFactory(Protocol):

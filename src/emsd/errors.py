@@ -15,12 +15,16 @@
     |   +-- NoReply                 connected, but no answer in time
     |   +-- DeviceException         the device answered with a Modbus exception code
     |   +-- Mismatch                an answer came that cannot belong to the request
+    |   +-- WrongDevice             another device answers than the plant's description or the profile says
     |   `-- BadPayload              an MQTT message that no mapping of its meter accepts
     +-- AlarmError
     |   +-- UnknownAlarm            there is no alarm of that number
     |   `-- AlarmRefused            the life cycle of an alarm does not allow this step in its present state
     +-- IngestError
-    |   `-- NotDurable              a reading could not be made durable, so its message must not be acknowledged
+    |   +-- NotDurable              a reading could not be made durable, so its message must not be acknowledged
+    |   +-- SpoolUnavailable        the spool takes nothing now (disk full, read-only, I/O error); tried again later
+    |   +-- SpoolDamaged            a file of the spool is not what it was; what can be read of it is salvaged
+    |   `-- SpoolInUse              another process has this spool
     `-- NotifyError                 an on-call target did not take a notification; `.recoverable`: try again?
         `-- DeliveryUnknown         nobody knows whether it has it, so it must not be sent again
 
@@ -31,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = [
     "AlarmError",
@@ -52,11 +57,15 @@ __all__ = [
     "PlantError",
     "ServerError",
     "SettingsError",
+    "SpoolDamaged",
+    "SpoolInUse",
+    "SpoolUnavailable",
     "StoreError",
     "StoreUnavailable",
     "UnknownAlarm",
     "Unreachable",
     "UnsupportedMachine",
+    "WrongDevice",
 ]
 
 
@@ -151,6 +160,10 @@ class Mismatch(CollectError):
     """An answer came that cannot belong to the request: wrong transaction, unit, function or length."""
 
 
+class WrongDevice(CollectError):
+    """Another device answers than the plant's description or the profile says; none of its values is taken."""
+
+
 class BadPayload(CollectError):
     """An MQTT message that no mapping of its meter accepts."""
 
@@ -173,6 +186,22 @@ class IngestError(EmsdError):
 
 class NotDurable(IngestError):
     """A reading could not be made durable, so the message that carried it must not be acknowledged."""
+
+
+class SpoolUnavailable(IngestError):
+    """The spool takes nothing now: its disk is full, read-only or fails; the same call may succeed later."""
+
+
+class SpoolDamaged(IngestError):
+    """The spool's file at `path` is not what it was; what can be read of it is salvaged, the rest is counted."""
+
+    def __init__(self, message: str, path: Path) -> None:
+        self.path = path
+        super().__init__(message)
+
+
+class SpoolInUse(IngestError):
+    """Another process has this spool; two would lose each other's readings."""
 
 
 class NotifyError(EmsdError):

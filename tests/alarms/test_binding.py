@@ -91,6 +91,17 @@ def test_a_stale_alarm_for_all_meters_leaves_out_those_that_report_by_exception(
     assert [(each.meter_id, each.rule) for each in bind({"kind": "stale"})] == [(0, Stale(30)), (1, Stale(30))]
 
 
+def test_a_stale_alarm_knows_which_of_its_meters_may_rest_and_a_threshold_need_not() -> None:
+    threshold = {"key": "high", "kind": "threshold", "quantity": "active_power_kw", "above": 1, "meters": ["feeder"]}
+    alarms = plant({"kind": "stale"}, threshold)
+    ids = {key: number for number, key in enumerate(METERS)}
+    bound = bind_rules(alarms, PROFILES, ids, may_rest={"feeder": lambda time_us: time_us < 7})
+    stale = {each.meter_id: each.rule for each in bound if isinstance(each.rule, Stale)}
+    assert stale[1].may_rest is None
+    assert stale[0].may_rest is not None
+    assert [stale[0].may_rest(time_us) for time_us in (6, 7)] == [True, False]
+
+
 def test_a_meter_that_is_named_is_watched_whatever_it_reports_by() -> None:
     assert [each.meter_id for each in bind({"kind": "stale", "meters": ["door"]})] == [2]
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import given
@@ -271,6 +271,34 @@ def test_a_reading_with_missing_values_proves_that_a_meter_speaks() -> None:
     evaluator = Stale(5).evaluator(0)
     evaluator.observe(reading_of(1, 4 * S, {"active_power_kw": None}, Quality.MISSING), 4 * S)
     assert evaluator.tick(6 * S) == ()
+
+
+def night(from_s: float, until_s: float) -> Callable[[int], bool]:
+    return lambda time_us: from_s * S <= time_us < until_s * S
+
+
+def test_silence_by_night_is_no_alarm_and_counts_from_sunrise_on() -> None:
+    evaluator = Stale(5, may_rest=night(10, 1000)).evaluator(0)
+    evaluator.observe(power(8, 1), 8 * S)
+    ticks = [(second, evaluator.tick(second * S)) for second in range(9, 1010)]
+    assert [(second, changes) for second, changes in ticks if changes] == [(1005, (occur(1004, None),))]
+
+
+def test_a_meter_that_speaks_at_sunrise_raises_nothing() -> None:
+    evaluator = Stale(5, may_rest=night(10, 1000)).evaluator(0)
+    evaluator.observe(power(8, 1), 8 * S)
+    assert all(evaluator.tick(second * S) == () for second in range(9, 1004))
+    evaluator.observe(power(1003, 1), 1003 * S)
+    assert evaluator.tick(1007 * S) == ()
+    assert evaluator.tick(1009 * S) == (occur(1008, None),)
+
+
+def test_an_alarm_that_stands_at_sunset_stands_until_the_meter_speaks() -> None:
+    evaluator = Stale(5, may_rest=night(10, 1000)).evaluator(0)
+    assert evaluator.tick(6 * S) == (occur(5, None),)
+    assert evaluator.tick(500 * S) == ()
+    assert evaluator.active
+    assert evaluator.observe(power(600, 1), 600 * S) == (back(600, None),)
 
 
 def test_a_limit_of_nothing_is_refused() -> None:

@@ -87,7 +87,9 @@ class MemorySink:
 
     def deliver(self, reading: Reading, done: Callable[[NotDurable | None], None]) -> None:
         storing = asyncio.create_task(self.store(reading))
-        storing.add_done_callback(lambda task: done(cast("NotDurable | None", task.exception())))
+        storing.add_done_callback(
+            lambda task: None if task.cancelled() else done(cast("NotDurable | None", task.exception()))
+        )
 
     def identified(self, meter_id: int, identity: DeviceIdentity, seen_us: int) -> None:
         self.identities.append((meter_id, identity, seen_us))

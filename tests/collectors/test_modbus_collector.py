@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from collectors.modbus import open_collector
-from emsd.collector import Collector, MeterHealth, MeterState
+from emsd.collector import Collector, DeviceIdentity, MeterHealth, MeterState
 from emsd.errors import PlantError
 from emsd.plant.mqtt_connection import MqttConnection
 from emsd.readings import Quality
@@ -75,8 +75,8 @@ async def test_a_meter_is_polled_and_every_poll_becomes_one_reading() -> None:
     assert second.value("active_power_kw") == 50.0
     assert "current_thd_percent" not in second.columns
     assert "reactive_energy_import_kvarh" not in second.columns
-    # Two requests a poll, and in the first one a third for THD.
-    assert health.requests == 2 * health.polls_ok + 1
+    # Two requests a poll, in the first one a third for THD, and before it serial number and model.
+    assert health.requests == 2 * health.polls_ok + 3
 
 
 async def test_a_slower_rate_is_read_as_part_of_the_polls_that_are_due() -> None:
@@ -373,6 +373,8 @@ async def test_a_sunspec_inverter_is_read_where_its_models_stand() -> None:
     sink = MemorySink()
     chain = packed(40000, ">HH", 0x5375, 0x6E53) | dict.fromkeys(range(40002, 40300), 0)
     chain |= packed(40002, ">HH", 1, 65)
+    chain |= packed(40002 + 18, ">32B", *b"Inverter 100".ljust(32, b"\0"))
+    chain |= packed(40002 + 50, ">32B", *b"S-0001".ljust(32, b"\0"))
     chain |= packed(40069, ">HH", 120, 26)
     chain |= dict.fromkeys(range(40097, 40149), 0xFFFF) | sunspec_103(40097)
     chain |= sunspec_160(40149) | packed(40179, ">HH", 0xFFFF, 0)
@@ -385,8 +387,9 @@ async def test_a_sunspec_inverter_is_read_where_its_models_stand() -> None:
     assert sink.offered[0].value("active_power_kw") == -123.4
     assert sink.offered[0].value("dc_voltage_v") == 612.3
     assert sink.offered[0].quality == Quality.GOOD
-    # One walk (marker and five headers), then one request a poll.
-    assert health.requests == 6 + health.polls_ok
+    assert [identity for _, identity, _ in sink.identities] == [DeviceIdentity("S-0001", "Inverter 100", None)]
+    # One walk (marker and five headers), the three texts of who it is, then one request a poll.
+    assert health.requests == 6 + 3 + health.polls_ok
 
 
 async def test_a_sunspec_device_without_the_profiles_models_says_so() -> None:

@@ -288,21 +288,6 @@ def test_sunspec_values_that_are_not_implemented_or_not_accumulated_are_none() -
     assert quality == Quality.NOT_AVAILABLE
 
 
-def test_ingersoll_rand_xe_tenths_of_a_bar_and_signed_degrees() -> None:
-    registers = packed(2, ">HHHhhh", 72, 75, 0, 65, -4, 31) | packed(9, ">H", 3) | packed(63, ">HH", 65_001, 41_234)
-    values, _ = decode(profile("ingersoll_rand_xe"), registers)
-    assert values == {
-        "discharge_pressure_bar": 7.2,
-        "sump_pressure_bar": 7.5,
-        "coolant_temperature_c": 65.0,
-        "airend_temperature_c": -4.0,
-        "aftercooler_temperature_c": 31.0,
-        "separator_pressure_drop_bar": 0.3,
-        "running_hours_h": 65_001.0,
-        "loaded_hours_h": 41_234.0,
-    }
-
-
 def test_trane_rthd_additive_offset_and_state_bits() -> None:
     registers = packed(1, ">HHHHHHHH", 515, 83, 100, 522, 573, 740, 790, 0x3602) | packed(
         9, ">5HII", 1, 0, 485, 0, 805, 1234, 70_001
@@ -317,6 +302,7 @@ def test_trane_rthd_additive_offset_and_state_bits() -> None:
         "condenser_water_leaving_temperature_c": 34.0,
         # Bits 0-3 of 3602h: running; bits 9, 10, 12 and 13 are something else.
         "run_state": 2.0,
+        "alarm_code": 0.0,
         "evaporator_refrigerant_temperature_c": 3.5,
         "condenser_refrigerant_temperature_c": 35.5,
         "starts_count": 1234.0,
@@ -329,13 +315,18 @@ def test_vpflowscope_items_overlap_and_are_read_one_by_one() -> None:
     made_of = profile("vpinstruments_vpflowscope").modbus
     assert made_of is not None
     reads = Reads(made_of, 1.0, None)
-    answers = {17: 12_345, 32: 71, 128: 987_654_321}
+    answers = {16: 254, 17: 12_345, 32: 71, 128: 987_654_321}
     values: dict[str, float | None] = {}
     for request in reads.requests(reads.rates_s):
         assert request.block.count == 2
         got, _, _ = request.decoder.decode(struct.pack(">i", answers[request.block.address]))
         values |= dict(zip(request.names, got, strict=True))
-    assert values == {"air_flow_nm3h": 1234.5, "line_pressure_bar": 7.1, "air_volume_nm3": 98_765_432.1}
+    assert values == {
+        "flow_velocity_m_s": 25.4,
+        "air_flow_nm3h": 1234.5,
+        "line_pressure_bar": 7.1,
+        "air_volume_nm3": 98_765_432.1,
+    }
 
 
 @pytest.mark.parametrize(("places", "irradiance"), [(0, 9876.0), (1, 987.6), (2, 98.76)])

@@ -111,7 +111,11 @@ def test_entry_points_resolve_and_profiles_are_data_of_the_package(installed: Pa
         "print(len(load_profiles()))",
     )
     assert set(lines[:-1]) == {
+        "emsd.collectors modbus_rtu",
+        "emsd.collectors modbus_rtu_over_tcp",
         "emsd.collectors modbus_tcp",
+        "emsd.collectors modbus_tls",
+        "emsd.collectors modbus_udp",
         "emsd.collectors mqtt",
         "emsd.profiles emsd",
         "console_scripts emsd",

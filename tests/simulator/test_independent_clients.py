@@ -14,6 +14,7 @@ from pymodbus.client import AsyncModbusTcpClient
 from emsd.plant.loader import LoadedPlant
 from emsd.readings import instant_us
 from simulator import Simulator
+from simulator.identities import serial_number
 
 NOON_US = instant_us(datetime(2026, 6, 3, 5, tzinfo=UTC))
 NIGHT_US = instant_us(datetime(2026, 6, 3, 17, tzinfo=UTC))
@@ -64,8 +65,8 @@ def number(points: dict[str, object], name: str) -> float:
 async def test_pysunspec2_finds_and_reads_the_inverter(by_day: Simulator) -> None:
     models = await asyncio.to_thread(scanned, by_day.ports["pv-1"])
     true = by_day.truth.quantities("pv-1-inverter", NOON_US)
-    assert models[0]["models"] == [1, 103, 160]
-    assert models[1]["SN"] == "pv-1-inverter"
+    assert models[0]["models"] == [1, 120, 103, 160]
+    assert models[1]["SN"] == str(serial_number(by_day.truth.seed, "pv-1-inverter"))
     assert models[1]["Vr"] == "simulated"
     inverter = models[103]
     assert true["active_power_kw"] < -50

@@ -8,16 +8,20 @@ import struct
 import numpy as np
 import pytest
 
+from emsd.errors import ConfigurationError
 from emsd.plant.modbus_map import ModbusMap, ModbusPoint, RegisterType
 from emsd.quantities import RUN_STATE_CODES, RunState
-from simulator.points import RegisterPoint, ScaleKey, choose_exponents, point_of
+from simulator.device_settings import ScaleKey, choose_exponents, choose_parameters
+from simulator.points import RegisterPoint, point_of
 
 
 def point(quantity: str, kind: str, **fields: object) -> RegisterPoint:
-    layout = {k: fields.pop(k) for k in ("word_order", "byte_order", "not_available") if k in fields}
+    layout = {k: fields.pop(k) for k in ("word_order", "byte_order", "not_available", "parameters") if k in fields}
+    settings = fields.pop("settings", None)
     entry = ModbusPoint.model_validate({"quantity": quantity, "type": kind, "address": 0, **fields})
     whole = ModbusMap.model_validate({"points": [entry], **layout})
-    return point_of(entry, whole, choose_exponents(whole, 500.0, 400.0), 0)
+    chosen = choose_parameters(whole, settings if isinstance(settings, dict) else None)
+    return point_of(entry, whole, choose_exponents(whole, 500.0, 400.0), 0, chosen)
 
 
 def words(one: RegisterPoint, value: float, **others: float) -> list[int]:
@@ -100,6 +104,95 @@ def test_run_states_are_the_devices_codes_in_their_bits() -> None:
     assert words(one, RUN_STATE_CODES[RunState.RUNNING]) == [2 << 4]
     assert words(one, RUN_STATE_CODES[RunState.LOADED]) == [2 << 4]  # it has no word for loaded
     assert back(one, RUN_STATE_CODES[RunState.SERVICE]) == RUN_STATE_CODES[RunState.SERVICE]
+
+
+FLAGS = {"flags": {4: "fault", 0: "running", 1: "stopping"}, "otherwise": "off"}
+
+
+@pytest.mark.parametrize(
+    ("state", "register", "read"),
+    [
+        (RunState.FAULT, 0b10000, RunState.FAULT),
+        (RunState.RUNNING, 0b00001, RunState.RUNNING),
+        (RunState.LOADED, 0b00001, RunState.RUNNING),  # it has no bit for loaded
+        (RunState.OFF, 0, RunState.OFF),
+        (RunState.STANDBY, 0, RunState.OFF),
+    ],
+)
+def test_run_states_are_the_bit_of_their_flag(state: RunState, register: int, read: RunState) -> None:
+    one = point("run_state", "u16", **FLAGS)
+    assert words(one, RUN_STATE_CODES[state]) == [register]
+    assert back(one, RUN_STATE_CODES[state]) == RUN_STATE_CODES[read]
+
+
+def test_of_several_flags_the_first_listed_is_read() -> None:
+    one = point("run_state", "u16", **FLAGS)
+    assert one.read_back(np.array([0b10001], dtype=np.uint64)) == [RUN_STATE_CODES[RunState.FAULT]]
+    assert one.read_back(np.array([0b00011], dtype=np.uint64)) == [RUN_STATE_CODES[RunState.RUNNING]]
+
+
+def test_a_state_that_a_device_has_no_word_for_is_a_code_that_nobody_knows() -> None:
+    one = point("run_state", "u16", states={0: "off", 1: "running"})
+    assert words(one, RUN_STATE_CODES[RunState.SERVICE]) == [2]
+    assert math.isnan(back(one, RUN_STATE_CODES[RunState.SERVICE]))
+
+
+def parts(one: RegisterPoint, value: float) -> list[list[int]]:
+    raw = one.raw({one.quantity: np.array([value])})
+    return [[int(word) for word in one.words(part)[0]] for part in one.parts(raw)]
+
+
+def test_two_tariffs_share_what_was_counted() -> None:
+    one = point("energy_import_kwh", "u32", scale=0.001, plus=[2])
+    assert parts(one, 100.101) == [[0, 40_041], [0, 60_060]]  # 100,101 Wh
+    double = point("energy_import_kwh", "f64", scale=0.001, plus=[4])
+    first, second = (struct.unpack(">d", struct.pack(">4H", *each))[0] for each in parts(double, 1234.5))
+    assert first + second == 1_234_500.0
+    assert first > 0 < second
+
+
+def test_tariffs_without_a_value_are_all_without_a_value() -> None:
+    one = point("energy_import_kwh", "u32", plus=[2], not_available={"u32": [0xFFFFFFFF]})
+    assert parts(one, math.nan) == [[0xFFFF, 0xFFFF], [0xFFFF, 0xFFFF]]
+
+
+RATIOS = [{"name": "current_ratio", "address": 90, "type": "u16"}, {"name": "pt", "address": 91, "type": "u16"}]
+
+
+def test_a_secondary_value_is_what_is_left_without_the_ratios() -> None:
+    fields = {"scale": 0.001, "times": ["current_ratio"], "divided_by": "pt", "parameters": RATIOS}
+    assert words(point("active_power_kw", "i16", **fields), 100.0) == [500]  # 1000/5 A unless told otherwise
+    set_otherwise = point("active_power_kw", "i16", **fields, settings={"current_ratio": 40.0, "pt": 2.0})
+    assert words(set_otherwise, 100.0) == [5000]
+    assert back(set_otherwise, 100.01) == pytest.approx(100.0)
+
+
+def test_a_counter_behind_a_ratio_counts_in_steps_of_it() -> None:
+    one = point("energy_import_kwh", "u32", scale=0.01, times=["current_ratio"], parameters=RATIOS)
+    assert words(one, 1001.9) == [0, 500]
+    assert one.count == 2.0
+
+
+def test_the_unit_of_a_device_is_the_first_that_its_profile_knows_unless_it_is_set() -> None:
+    choice = {"parameter": "unit", "cases": {3: {"scale": 0.0689476}, 1: {"scale": 0.1, "add": -1.0}}}
+    fields = {"choice": choice, "parameters": [{"name": "unit", "address": 90, "type": "u16"}]}
+    assert words(point("discharge_pressure_bar", "u16", **fields), 6.89476) == [100]
+    assert words(point("discharge_pressure_bar", "u16", **fields, settings={"unit": 1.0}), 6.9) == [79]
+    with pytest.raises(ConfigurationError, match="while unit is 7"):
+        point("discharge_pressure_bar", "u16", **fields, settings={"unit": 7.0})
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"current_ration": 5.0}, "no parameter current_ration"),
+        ({"current_ratio": 70_000.0}, "cannot be 70000"),
+        ({"current_ratio": 0.5}, "cannot be 0.5"),
+    ],
+)
+def test_a_setting_that_a_device_cannot_have_is_refused(settings: dict[str, float], complaint: str) -> None:
+    with pytest.raises(ConfigurationError, match=complaint):
+        point("active_power_kw", "i16", times=["current_ratio"], parameters=RATIOS, settings=settings)
 
 
 def test_scale_registers_hold_the_finest_power_that_the_largest_value_fits() -> None:

@@ -39,7 +39,6 @@ def accounts_of(loaded: LoadedPlant, meter_ids: Mapping[str, int]) -> dict[int, 
             continue
         counters = [name for name in ENERGY_COUNTERS if name in profile.quantities]
         counts = [count for name in counters if (count := profile.counter_count(name))]
-        by_exception = profile.mqtt is not None and profile.mqtt.reporting == "by_exception"
         accounts[meter_ids[meter.key]] = MeterAccount(
             meter_id=meter_ids[meter.key],
             rules=CounterRules(
@@ -51,6 +50,6 @@ def accounts_of(loaded: LoadedPlant, meter_ids: Mapping[str, int]) -> dict[int, 
             has_import="energy_import_kwh" in counters,
             has_export="energy_export_kwh" in counters,
             poll_interval_s=meter.poll_interval_s,
-            power_method="left_hold" if by_exception else "trapezoid",
+            power_method="left_hold" if profile.reports_by_exception else "trapezoid",
         )
     return accounts

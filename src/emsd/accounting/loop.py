@@ -76,6 +76,11 @@ class Accounting:
         self._running_day_built_s = -float("inf")
         self.stats = AccountingStats()
 
+    def adopt(self, accounts: Mapping[int, MeterAccount], zone: ZoneInfo) -> None:
+        """Go by these accounts and this time zone from the next pass on."""
+        self._accounts = dict(accounts)
+        self._zone = zone
+
     async def run(self) -> None:
         """Run passes until cancelled; a database that is away is tried again at the next pass."""
         while True:

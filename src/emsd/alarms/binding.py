@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Final
 from zoneinfo import ZoneInfo
 
 from emsd.alarms.rules import Rule, Stale, Threshold
@@ -12,6 +14,8 @@ from emsd.plant.models import Alarm, Meter, Plant, Priority, StaleAlarm
 from emsd.plant.profile import Profile
 
 __all__ = ["BoundRule", "bind_rules"]
+
+_NEVER_RESTING: Final[Mapping[str, Callable[[int], bool]]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +36,18 @@ class BoundRule:
     meter_name: str
 
 
-def bind_rules(plant: Plant, profiles: Mapping[str, Profile], meter_ids: Mapping[str, int]) -> list[BoundRule]:
+def bind_rules(
+    plant: Plant,
+    profiles: Mapping[str, Profile],
+    meter_ids: Mapping[str, int],
+    may_rest: Mapping[str, Callable[[int], bool]] = _NEVER_RESTING,
+) -> list[BoundRule]:
     """Return the rules of every alarm of `plant`, one for each meter that it watches.
 
     An alarm watches the meters that it names, and those of assets of its kind whose profile delivers the quantity. A
     stale alarm with neither watches all meters, save those whose profile reports by exception: their silence is no
-    fault. `meter_ids` maps the key of a meter to its number in the database.
+    fault. `meter_ids` maps the key of a meter to its number in the database, and `may_rest` that of one which is silent
+    at times, such as a PV inverter by night, to what says of an instant [us since the epoch] whether it may be.
 
     Raises:
         ConfigurationError: one line for each alarm that could never be raised, or never return.
@@ -46,7 +56,7 @@ def bind_rules(plant: Plant, profiles: Mapping[str, Profile], meter_ids: Mapping
     bound: list[BoundRule] = []
     for alarm in plant.alarms:
         try:
-            bound.extend(_bind(alarm, plant, profiles, meter_ids))
+            bound.extend(_bind(alarm, plant, profiles, meter_ids, may_rest))
         except ValueError as error:
             problems.append(f"alarm {alarm.key}: {error}")
     if problems:
@@ -55,7 +65,11 @@ def bind_rules(plant: Plant, profiles: Mapping[str, Profile], meter_ids: Mapping
 
 
 def _bind(
-    alarm: Alarm, plant: Plant, profiles: Mapping[str, Profile], meter_ids: Mapping[str, int]
+    alarm: Alarm,
+    plant: Plant,
+    profiles: Mapping[str, Profile],
+    meter_ids: Mapping[str, int],
+    may_rest: Mapping[str, Callable[[int], bool]],
 ) -> Iterator[BoundRule]:
     """Yield the rules of one alarm; raises ValueError, as do all below, when it cannot work."""
     wanted = {target.key: target.priorities for target in plant.notification_targets}
@@ -69,7 +83,7 @@ def _bind(
             rule_key=alarm.key,
             name=alarm.name,
             priority=alarm.priority,
-            rule=_rule(alarm, meter),
+            rule=_rule(alarm, meter, may_rest.get(meter.key)),
             targets=tuple(key for key in dict.fromkeys(alarm.notify) if alarm.priority in wanted[key]),
             advice=alarm.advice,
             site_name=plant.site.name,
@@ -112,10 +126,10 @@ def _watched(alarm: Alarm, plant: Plant, profiles: Mapping[str, Profile]) -> Seq
 
 
 def _reports_by_exception(profile: Profile) -> bool:
-    return profile.mqtt is not None and profile.mqtt.reporting == "by_exception"
+    return profile.reports_by_exception
 
 
-def _rule(alarm: Alarm, meter: Meter) -> Rule:
+def _rule(alarm: Alarm, meter: Meter, may_rest: Callable[[int], bool] | None) -> Rule:
     if isinstance(alarm, StaleAlarm):
-        return Stale.after(alarm.after_polls, meter.poll_interval_s)
+        return Stale.after(alarm.after_polls, meter.poll_interval_s, may_rest)
     return Threshold(alarm.quantity, alarm.above, alarm.below, alarm.deadband, alarm.on_delay_s)

@@ -54,7 +54,8 @@ class _Watch:
 class AlarmEngine:
     """Evaluates the rules of a site; reusable after `run` has ended, not reentrant.
 
-    `on_notice` is called when new notifications are in the outbox.
+    `on_notice` is called when new notifications are in the outbox. `others` are the meters whose alarms another process
+    evaluates.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class AlarmEngine:
         pool: Pool,
         *,
         site_id: int,
+        others: Sequence[int] = (),
         now_us: Callable[[], int] = wall_clock_us,
         on_notice: Callable[[], None] = lambda: None,
         stats: AlarmStats | None = None,
@@ -70,6 +72,7 @@ class AlarmEngine:
     ) -> None:
         self._pool = pool
         self._site_id = site_id
+        self._others = tuple(others)
         self._now_us = now_us
         self._on_notice = on_notice
         self._tick_interval_s = tick_interval_s
@@ -161,7 +164,9 @@ class AlarmEngine:
         wait_s = _FIRST_STORE_WAIT_S
         while True:
             try:
-                return await sync_rules(self._pool, rows, site_id=self._site_id, now_us=self._now_us())
+                return await sync_rules(
+                    self._pool, rows, site_id=self._site_id, now_us=self._now_us(), others=self._others
+                )
             except StoreUnavailable as error:
                 _log.warning("alarms_wait", reason=str(error), wait_s=wait_s)
             await asyncio.sleep(wait_s)

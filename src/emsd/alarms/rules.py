@@ -16,7 +16,8 @@ Between two readings the last value counts: the on-delay of a meter that is read
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final, Protocol, Self
 
 from emsd.alarms.lifecycle import Event
@@ -123,18 +124,23 @@ class Threshold:
 
 @dataclass(frozen=True, slots=True)
 class Stale:
-    """A meter that has delivered no fresh reading for `limit_s` [s]; raises ValueError when that is not above 0."""
+    """A meter that has delivered no fresh reading for `limit_s` [s]; raises ValueError when that is not above 0.
+
+    `may_rest` says of an instant [us since the epoch] whether the meter is expected to be silent, as a PV inverter by
+    night. Such silence raises nothing, and none of it counts once the rest is over.
+    """
 
     limit_s: float
+    may_rest: Callable[[int], bool] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if not self.limit_s > 0:
             raise ValueError(f"the longest silence {self.limit_s:g} s must be greater than 0")
 
     @classmethod
-    def after(cls, polls: int, poll_interval_s: float) -> Self:
+    def after(cls, polls: int, poll_interval_s: float, may_rest: Callable[[int], bool] | None = None) -> Self:
         """Return the rule for so many missing polls in a row, at least SHORTEST_STALE_LIMIT_S."""
-        return cls(max(polls * poll_interval_s, SHORTEST_STALE_LIMIT_S))
+        return cls(max(polls * poll_interval_s, SHORTEST_STALE_LIMIT_S), may_rest)
 
     def describe(self) -> str:
         """Return the rule in words: `no reading for 5 s`."""
@@ -226,10 +232,11 @@ class StaleEvaluator:
     Silence is measured by arrival: a meter whose own clock is wrong still speaks.
     """
 
-    __slots__ = ("_last_us", "_limit_us", "active")
+    __slots__ = ("_last_us", "_limit_us", "_may_rest", "active")
 
     def __init__(self, rule: Stale, start_us: int) -> None:
         self._limit_us = round(rule.limit_s * _US_PER_S)
+        self._may_rest = rule.may_rest
         self._last_us = start_us
         self.active = False
 
@@ -245,6 +252,8 @@ class StaleEvaluator:
 
     def tick(self, now_us: int) -> tuple[Change, ...]:
         """Return the begin of the silence when it has lasted longer than the limit at `now_us`."""
+        if self._may_rest is not None and self._may_rest(now_us):
+            self._last_us = max(self._last_us, now_us)
         due_us = self._last_us + self._limit_us
         if self.active or now_us <= due_us:
             return ()

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from rich.console import Group
+from rich.console import Group, RenderableType
 from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
@@ -12,9 +12,9 @@ from rich.tree import Tree
 
 from emsd.plant.draft import AnyAlarm
 from emsd.plant.loader import LoadedPlant
-from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.modbus_connections import ModbusConnection
 from emsd.plant.models import Asset, Meter, Priority, ThresholdAlarm
-from emsd.plant.mqtt_connection import MqttConnection
+from emsd.plant.mqtt_connection import BrokerConnection
 from emsd.plant.tree import children
 from emsd.quantities import quantity
 
@@ -23,9 +23,9 @@ __all__ = ["plant_view"]
 _COLOUR = {Priority.HIGH: "red", Priority.MEDIUM: "yellow", Priority.LOW: "cyan"}
 
 
-def plant_view(loaded: LoadedPlant) -> Group:
-    """Return the site's tree down to its meters, tables of alarms and carbon factors, and totals."""
-    return Group(_site(loaded), *_alarms(loaded), *_carbon(loaded), _totals(loaded))
+def plant_view(loaded: LoadedPlant, further: Iterable[RenderableType] = (), *, warnings: int) -> Group:
+    """Return the site's tree down to its meters, tables of alarms and carbon factors, what is `further`, and totals."""
+    return Group(_site(loaded), *_alarms(loaded), *_carbon(loaded), *further, _totals(loaded, warnings))
 
 
 def _site(loaded: LoadedPlant) -> Tree:
@@ -61,9 +61,9 @@ def _asset(above: Tree, loaded: LoadedPlant, asset: Asset) -> None:
 def _meter(loaded: LoadedPlant, meter: Meter) -> str:
     connection = loaded.connections_by_key[meter.connection]
     endpoint, rate = meter.connection, f"every {meter.poll_interval_s:g} s"
-    if isinstance(connection, ModbusTcpConnection):
-        endpoint += f" ({connection.host}:{connection.port}) unit {meter.unit_id}"
-    elif isinstance(connection, MqttConnection):
+    if isinstance(connection, ModbusConnection):
+        endpoint += f" ({connection.address}) unit {meter.unit_id}"
+    elif isinstance(connection, BrokerConnection):
         endpoint += f" ({connection.host}:{connection.port}) topic {meter.topic}"
         rate = f"expected {rate}"
     below = f", below {meter.parent}" if meter.parent else ""
@@ -112,14 +112,14 @@ def _carbon(loaded: LoadedPlant) -> Iterator[Padding]:
     yield Padding(table, (1, 0, 0, 0), expand=False)
 
 
-def _totals(loaded: LoadedPlant) -> Padding:
+def _totals(loaded: LoadedPlant, warnings: int) -> Padding:
     plant = loaded.plant
-    polled = [m for m in plant.meters if not isinstance(loaded.connections_by_key[m.connection], MqttConnection)]
+    polled = [m for m in plant.meters if not isinstance(loaded.connections_by_key[m.connection], BrokerConnection)]
     polls_per_s = sum(1 / meter.poll_interval_s for meter in polled)
     energy = sum(loaded.measures_energy(meter) for meter in plant.meters)
     line = (
         f"{len(plant.areas)} areas, {len(plant.assets)} assets, {len(plant.meters)} meters ({energy} of energy) "
         f"on {len(plant.connections)} connections, {polls_per_s:.1f} polls/s, {len(plant.alarms)} alarms, "
-        f"{len(loaded.warnings)} warnings"
+        f"{warnings} warnings"
     )
     return Padding(line, (1, 0, 0, 0), expand=False)

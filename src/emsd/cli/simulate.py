@@ -61,7 +61,7 @@ async def _serve(simulator: Simulator, loaded: LoadedPlant, duration_s: float | 
             for key, port in simulator.ports.items():
                 console.print(f"{key} listens on port {port}")
             for key, publisher in simulator.publishers.items():
-                console.print(f"{key} publishes to {publisher.connection.host}:{publisher.connection.port}")
+                console.print(f"{key} publishes to {publisher.address}")
             await _wait(simulator, console, stopped, duration_s)
             console.print(_truth(simulator, loaded, began_us, wall_clock_us()))
 

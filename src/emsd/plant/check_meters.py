@@ -7,10 +7,12 @@ from typing import Final
 
 from emsd.plant.connections import ForeignConnection
 from emsd.plant.draft import AnyConnection, Draft
-from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.modbus_connections import ModbusConnection
 from emsd.plant.models import Meter
-from emsd.plant.mqtt_connection import MqttConnection
+from emsd.plant.mqtt_connection import BrokerConnection, MqttConnection
+from emsd.plant.profile import Profile
 from emsd.plant.source import Finding
+from emsd.plant.sparkplug_connection import SparkplugConnection
 
 __all__ = ["check_meters", "meter_warnings"]
 
@@ -18,12 +20,14 @@ _OWN_UNITS: Final = (0, 255)
 """Units by which a Modbus TCP device answers for itself: 255, and 0 for some
 (Modbus Messaging on TCP/IP Implementation Guide V1.0b, section 4.4.2)."""
 
+_SPARKPLUG_TOPIC: Final = "write <group>/<edge node>, or <group>/<edge node>/<device>"
+
 
 def check_meters(draft: Draft) -> Iterator[Finding]:
     """Find meters that cannot be read, addresses given twice, and parents that measure no energy."""
     connections = {each.key: each for each in draft.connections.values()}
     by_key = {meter.key: meter for meter in draft.meters.values()}
-    taken: dict[tuple[str, str | int], Meter] = {}
+    taken: dict[tuple[str, str | int, str], Meter] = {}
     for index, meter in draft.meters.items():
         connection = connections.get(meter.connection)
         if connection is not None:
@@ -57,45 +61,70 @@ def meter_warnings(draft: Draft) -> Iterator[Finding]:
 
 def _address(draft: Draft, index: int, meter: Meter, connection: AnyConnection) -> Iterator[Finding]:
     unit, topic = ("meters", index, "unit_id"), ("meters", index, "topic")
-    if isinstance(connection, ModbusTcpConnection):
+    if isinstance(connection, ModbusConnection):
         if meter.unit_id is None:
             problem = f"is missing, and connection {connection.key} is Modbus"
-            yield Finding(unit, problem, "write the device's unit, 1..247, or 255 when it answers for itself")
-        elif not (1 <= meter.unit_id <= 247 or meter.unit_id in _OWN_UNITS):
+            cure = "write the device's unit, 1..247" + (
+                "" if connection.has_bus else ", or 255 when it answers for itself"
+            )
+            yield Finding(unit, problem, cure)
+        elif not (1 <= meter.unit_id <= 247 or (meter.unit_id in _OWN_UNITS and not connection.has_bus)):
             cure = "write the device's unit, or 255 (for some devices 0) when it answers for itself"
+            if connection.has_bus:
+                cure = "write the unit that is set at the device; on a serial line 0 is everybody"
             yield Finding(unit, f"{draft.source.shown(unit, meter.unit_id)}is not 1..247", cure)
         if meter.topic is not None:
             yield Finding(topic, f"is for MQTT, but connection {connection.key} is Modbus", "remove it")
-    elif isinstance(connection, MqttConnection):
+    elif isinstance(connection, BrokerConnection):
+        name = _spoken_on(connection)
         if meter.topic is None:
-            problem = f"is missing, and connection {connection.key} is MQTT"
-            yield Finding(topic, problem, "write the topic that the device publishes on")
+            problem = f"is missing, and connection {connection.key} is {name}"
+            cure = "write the topic that the device publishes on" if name == "MQTT" else _SPARKPLUG_TOPIC
+            yield Finding(topic, problem, cure)
         elif not meter.topic or {"+", "#", "\0"} & set(meter.topic):
             problem = f"{draft.source.shown(topic, meter.topic)}is not the topic of one device"
             yield Finding(topic, problem, "write it out, without the wildcards + and #")
+        elif name != "MQTT" and (meter.topic.count("/") not in {1, 2} or "" in meter.topic.split("/")):
+            problem = f"{draft.source.shown(topic, meter.topic)}is not an edge node, or a device on one"
+            yield Finding(topic, problem, _SPARKPLUG_TOPIC)
         if meter.unit_id is not None:
-            yield Finding(unit, f"is for Modbus, but connection {connection.key} is MQTT", "remove it")
+            yield Finding(unit, f"is for Modbus, but connection {connection.key} is {name}", "remove it")
 
 
 def _language(draft: Draft, index: int, meter: Meter, connection: AnyConnection) -> Iterator[Finding]:
     profile = draft.profile_of(meter)
     if profile is None:
         return
-    speaks, heard = ("Modbus", "MQTT") if profile.modbus else ("MQTT", "Modbus")
-    if isinstance(connection, MqttConnection if profile.modbus else ModbusTcpConnection):
+    speaks, heard = _spoken_by(profile), _spoken_on(connection)
+    if heard is not None and heard != speaks:
         where = ("meters", index, "profile")
         problem = f"{meter.profile} speaks {speaks}, but connection {connection.key} is {heard}"
         yield Finding(where, problem, f"choose a profile for {heard}, or a connection for {speaks}")
 
 
+def _spoken_by(profile: Profile) -> str:
+    return "Modbus" if profile.modbus else "MQTT" if profile.mqtt else "Sparkplug B"
+
+
+def _spoken_on(connection: AnyConnection) -> str | None:
+    """Return the language of a connection, None when it is another package's."""
+    if isinstance(connection, ModbusConnection):
+        return "Modbus"
+    if isinstance(connection, MqttConnection):
+        return "MQTT"
+    return "Sparkplug B" if isinstance(connection, SparkplugConnection) else None
+
+
 def _shared_address(
-    draft: Draft, index: int, meter: Meter, connection: AnyConnection, taken: dict[tuple[str, str | int], Meter]
+    draft: Draft, index: int, meter: Meter, connection: AnyConnection, taken: dict[tuple[str, str | int, str], Meter]
 ) -> Iterator[Finding]:
-    field = "unit_id" if isinstance(connection, ModbusTcpConnection) else "topic"
+    field = "unit_id" if isinstance(connection, ModbusConnection) else "topic"
     address: int | str | None = meter.unit_id if field == "unit_id" else meter.topic
     if address is None or isinstance(connection, ForeignConnection):
         return
-    other = taken.setdefault((connection.key, address), meter)
+    # An edge node may publish several meters as one device, told apart by the names of their metrics.
+    told_apart_by = meter.profile if isinstance(connection, SparkplugConnection) else ""
+    other = taken.setdefault((connection.key, address, told_apart_by), meter)
     if other is not meter:
         where = ("meters", index, field)
         problem = f"{draft.source.shown(where, address)}on connection {connection.key} belongs to meter {other.key}"

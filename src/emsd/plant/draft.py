@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from emsd.plant.connections import Connection, ForeignConnection
-from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.modbus_connections import ModbusConnection
 from emsd.plant.models import (
     Alarm,
     Area,
@@ -26,10 +26,11 @@ from emsd.plant.models import (
 from emsd.plant.mqtt_connection import MqttConnection
 from emsd.plant.profile import Profile
 from emsd.plant.source import Finding, Source, Where
+from emsd.plant.sparkplug_connection import SparkplugConnection
 
 __all__ = ["AnyAlarm", "AnyConnection", "Draft", "Surroundings", "understand"]
 
-AnyConnection = ModbusTcpConnection | MqttConnection | ForeignConnection
+AnyConnection = ModbusConnection | MqttConnection | SparkplugConnection | ForeignConnection
 AnyAlarm = ThresholdAlarm | StaleAlarm
 _Model = TypeVar("_Model", bound=BaseModel)
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 from emsd.errors import Fault, PlantError
 from emsd.plant.check_alarms import alarm_warnings
 from emsd.plant.check_carbon import carbon_warnings
+from emsd.plant.check_connections import connection_warnings
 from emsd.plant.check_meters import meter_warnings
 from emsd.plant.draft import AnyAlarm, AnyConnection, Draft, Surroundings, understand
 from emsd.plant.meters_csv import MeterRow, read_meters_csv
@@ -106,8 +107,7 @@ class LoadedPlant:
             if meter.key in alarm.meters:
                 return True
             if everything:
-                mqtt = self.profile_of(meter).mqtt
-                return mqtt is None or mqtt.reporting == "periodic"
+                return not self.profile_of(meter).reports_by_exception
             if alarm.asset_kind is None or self.assets_by_key[meter.asset].kind is not alarm.asset_kind:
                 return False
             return not isinstance(alarm, ThresholdAlarm) or alarm.quantity in self.profile_of(meter).quantities
@@ -143,7 +143,12 @@ def load_plant(path: Path, *, environ: Mapping[str, str], profiles: Mapping[str,
 
 
 def _warnings(draft: Draft) -> Iterator[Fault]:
-    for finding in (*meter_warnings(draft), *alarm_warnings(draft), *carbon_warnings(draft)):
+    for finding in (
+        *connection_warnings(draft),
+        *meter_warnings(draft),
+        *alarm_warnings(draft),
+        *carbon_warnings(draft),
+    ):
         yield draft.source.fault(finding)
 
 

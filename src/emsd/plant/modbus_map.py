@@ -13,6 +13,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from emsd.plant.entry import Entry
+from emsd.plant.sunspec_map import SunspecPoint
 from emsd.quantities import BY_NAME, Kind, RunState
 
 __all__ = [
@@ -284,15 +285,26 @@ class ModbusMap(Entry):
         default=(),
         description="Exception codes by which the device says that its data is old, not that it failed.",
     )
-    points: tuple[ModbusPoint, ...] = Field(min_length=1, description="Quantities and their registers.")
+    points: tuple[ModbusPoint, ...] = Field(default=(), description="Quantities and their registers.")
+    sunspec: tuple[SunspecPoint, ...] = Field(
+        default=(), description="Quantities by the names of their points in SunSpec models, found by discovery."
+    )
+
+    @property
+    def delivered(self) -> tuple[ModbusPoint | SunspecPoint, ...]:
+        """Every quantity of the map with its place: at an address, or in a SunSpec model."""
+        return (*self.points, *self.sunspec)
 
     @model_validator(mode="after")
     def _each_quantity_once(self) -> Self:
-        names = [point.quantity for point in self.points]
+        names = [point.quantity for point in self.delivered]
+        if not names:
+            raise ValueError("the map has no points")
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"quantity {', '.join(twice)} stands at more than one point")
-        if any(point.model is not None for point in self.points) and not self.sunspec_bases:
+        by_model = self.sunspec or any(point.model is not None for point in self.points)
+        if by_model and not self.sunspec_bases:
             raise ValueError("points by SunSpec model need sunspec_bases")
         return self
 

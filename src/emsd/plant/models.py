@@ -15,6 +15,7 @@ from pydantic import Field, SecretStr
 
 from emsd.plant.connections import Connection
 from emsd.plant.entry import Entry, Key
+from emsd.plant.mqtt_map import ZoneName
 
 __all__ = [
     "Alarm",
@@ -117,6 +118,9 @@ class Meter(Entry):
         default=None, description="Serial number that the device must show; absent: the first that is seen counts."
     )
     topic: str | None = Field(default=None, description="MQTT topic, or its leading part, as the profile says.")
+    time_zone: ZoneName | None = Field(
+        default=None, description="Zone of the device's clock, when its messages carry local time without a zone."
+    )
     parent: Key | None = Field(default=None, description="The energy meter upstream of this one.")
     poll_interval_s: float = Field(default=1.0, ge=0.1, le=3600, description="Time between two polls [s].")
     rated_power_kw: float | None = Field(

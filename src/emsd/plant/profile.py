@@ -13,6 +13,8 @@ from pydantic import Field, model_validator
 from emsd.plant.entry import Entry
 from emsd.plant.modbus_map import ModbusMap, ModbusPoint
 from emsd.plant.mqtt_map import MqttMap, MqttValue
+from emsd.plant.sparkplug_map import SparkplugMap, SparkplugValue
+from emsd.plant.sunspec_map import SunspecPoint
 
 __all__ = ["ENERGY_COUNTERS", "Profile"]
 
@@ -39,24 +41,31 @@ class _ProfileBase(Entry):
 
 
 class Profile(_ProfileBase):
-    """One device model; it has a `modbus` map or an `mqtt` map."""
+    """One device model; it has a `modbus`, an `mqtt` or a `sparkplug` map."""
 
     modbus: ModbusMap | None = Field(default=None, description="Register map of a Modbus device.")
     mqtt: MqttMap | None = Field(default=None, description="Payload mapping of an MQTT device.")
+    sparkplug: SparkplugMap | None = Field(default=None, description="Metrics of a Sparkplug B device.")
 
     @model_validator(mode="after")
     def _one_map(self) -> Self:
-        if (self.modbus is None) == (self.mqtt is None):
-            raise ValueError("a profile has either a modbus map or an mqtt map")
+        if sum(each is not None for each in (self.modbus, self.mqtt, self.sparkplug)) != 1:
+            raise ValueError("a profile has either a modbus map or an mqtt map or a sparkplug map")
         return self
 
     @property
     def quantities(self) -> tuple[str, ...]:
         """Names of the quantities it delivers, in the order of its map."""
-        entries: tuple[ModbusPoint | MqttValue, ...] = (
-            self.modbus.points if self.modbus else self.mqtt.values if self.mqtt else ()
+        entries: tuple[ModbusPoint | SunspecPoint | MqttValue | SparkplugValue, ...] = (
+            self.modbus.delivered if self.modbus else self.published
         )
         return tuple(entry.quantity for entry in entries)
+
+    @property
+    def reports_by_exception(self) -> bool:
+        """Whether its messages carry only what changed, so that its silence is no fault."""
+        published = self.mqtt or self.sparkplug
+        return published is not None and published.reporting == "by_exception"
 
     @property
     def measures_energy(self) -> bool:
@@ -65,20 +74,25 @@ class Profile(_ProfileBase):
 
     def counter_modulus(self, quantity: str) -> float | None:
         """Return where counter `quantity` starts again from 0, in its unit, or None when that is not known."""
-        for point in self.modbus.points if self.modbus else ():
+        for point in self.modbus.delivered if self.modbus else ():
             if point.quantity == quantity:
                 return point.counter_modulus
-        for value in self.mqtt.values if self.mqtt else ():
+        for value in self.published:
             if value.quantity == quantity:
                 return value.rollover_at
         return None
 
     def counter_count(self, quantity: str) -> float | None:
         """Return one count of counter `quantity`, in its unit, or None when that is not known."""
-        for point in self.modbus.points if self.modbus else ():
+        for point in self.modbus.delivered if self.modbus else ():
             if point.quantity == quantity:
                 return point.counter_count
-        for value in self.mqtt.values if self.mqtt else ():
+        for value in self.published:
             if value.quantity == quantity:
                 return value.count
         return None
+
+    @property
+    def published(self) -> tuple[MqttValue | SparkplugValue, ...]:
+        """What its messages hold; empty for a Modbus device."""
+        return self.mqtt.every_value if self.mqtt else self.sparkplug.values if self.sparkplug else ()

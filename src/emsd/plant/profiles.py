@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import metadata, resources
 from pathlib import Path
 from typing import Any, Final
@@ -97,6 +98,16 @@ def _read_folder(folder: Path, library: ProfileLibrary) -> None:
 
 
 def _read_profile(path: Path) -> Profile:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        content = b""
+    return _understood(path, content)
+
+
+@lru_cache(maxsize=512)
+def _understood(path: Path, content: bytes) -> Profile:  # noqa: ARG001 - the content is what the answer is kept by
+    """Read a profile once for each content of its file: reading the library takes a second, and each reload does it."""
     source, findings = read_yaml(path)
     findings.extend(_unknown_quantities(source))
     profile: Profile | None = None
@@ -113,7 +124,7 @@ def _read_profile(path: Path) -> Profile:
 def _unknown_quantities(source: Source) -> Iterator[Finding]:
     """Find quantities outside the vocabulary, with the one that was probably meant."""
     data: dict[str, Any] = source.data if isinstance(source.data, dict) else {}
-    for section, entries in (("modbus", "points"), ("mqtt", "values")):
+    for section, entries in (("modbus", "points"), ("mqtt", "values"), ("sparkplug", "values")):
         inside = data.get(section)
         listed = inside.get(entries) if isinstance(inside, dict) else None
         for index, entry in enumerate(listed if isinstance(listed, list) else ()):

@@ -18,7 +18,7 @@ from pydantic import BaseModel, SecretStr
 
 from emsd.errors import Fault
 from emsd.plant.models import NotificationTarget
-from emsd.plant.mqtt_connection import MqttConnection
+from emsd.plant.mqtt_connection import BrokerConnection
 
 __all__ = ["Finding", "Place", "Source", "Where", "did_you_mean", "in_order", "list_or_hint", "path_text", "value_text"]
 
@@ -38,7 +38,7 @@ def _secret_fields(models: Iterable[type[BaseModel]]) -> frozenset[str]:
     )
 
 
-SECRET_FIELDS = _secret_fields((MqttConnection, NotificationTarget))
+SECRET_FIELDS = _secret_fields((BrokerConnection, NotificationTarget))
 """Fields whose value is never shown, in whatever entry a person may have put them."""
 
 

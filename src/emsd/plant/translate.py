@@ -113,10 +113,10 @@ def _finding(error: ErrorDetails, spot: _Spot, source: Source) -> Finding:
         return _unknown_field(spot, None)
     if kind in {"union_tag_invalid", "union_tag_not_found", "literal_error", "enum"}:
         return _choice(error, spot, source)
-    if not spot.where:
-        return Finding((), "holds no fields", "write lines such as `name: value`; `emsd schema` says which")
     if kind == "value_error":
         return Finding(spot.where, f"is inconsistent: {error['ctx']['error']}")
+    if not spot.where:
+        return Finding((), "holds no fields", "write lines such as `name: value`; `emsd schema` says which")
     if kind in _RANGES:
         problem = f"{source.shown(spot.where, given)}is not {_range(spot, error)}"
         return Finding(spot.where, problem, _description(spot))

@@ -30,6 +30,9 @@ _CHECKS: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     check_carbon,
 )
 
+_SWITCHES: Final = frozenset({("verify",)})
+"""Ends of the paths of fields that are true or false."""
+
 
 def validate(
     source: Source, surroundings: Surroundings, read_findings: Collection[Finding]
@@ -70,9 +73,9 @@ class _Findings:
 
 
 def _yes_or_no(source: Source) -> Iterator[Finding]:
-    """Find true and false: pydantic would take them for 1 and 0, and no field of a plant is one of them."""
+    """Find true and false where a number or text belongs: pydantic would take them for 1 and 0."""
     for where in source.places:
-        if "options" not in where and isinstance(_value(source.data, where), bool):
+        if "options" not in where and where[-1:] not in _SWITCHES and isinstance(_value(source.data, where), bool):
             value = source.shown(where, _value(source.data, where))
             yield Finding(where, f"{value}is not a value of this field", "put it in quotes if it is meant as text")
 

@@ -22,6 +22,7 @@ from emsd.plant.source import Finding, Place, Source, Where, path_text
 
 __all__ = ["read_text", "read_yaml"]
 
+_HEXADECIMAL: Final = re.compile(r"0x[0-9A-Fa-f]+")
 _TAG: Final = "tag:yaml.org,2002:"
 _SCALAR_TAGS: Final = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp"))
 _MOST_NODES: Final = 200_000  # some 20,000 meters; aliases of aliases can otherwise fill the memory from one screen
@@ -144,7 +145,7 @@ class _Builder:
         data: dict[str, Any] = {}
         own: set[str] = set()
         for key_node, value_node, merged in self._members(node, where):
-            key = key_node.value if isinstance(key_node, ScalarNode) else None
+            key = _name(key_node) if isinstance(key_node, ScalarNode) else None
             if key is None:
                 self._find(where, "has a key that is not plain text", "write `name: value`", key_node)
                 continue
@@ -211,3 +212,9 @@ class _Builder:
 
     def _place(self, node: Node, where: Where) -> Place:
         return Place(self._file, node.start_mark.line + 1, path_text(where))
+
+
+def _name(node: ScalarNode) -> str:
+    """Return a key as text; a code written in hexadecimal as manuals do, 0x0200, is the number that it stands for."""
+    text: str = node.value
+    return str(int(text, 16)) if _HEXADECIMAL.fullmatch(text) and node.style is None else text

@@ -53,6 +53,7 @@ _RETIRE: Final = """
 UPDATE alarm SET retired_at = $4
 FROM meter
 WHERE meter.meter_id = alarm.meter_id AND meter.site_id = $1 AND alarm.retired_at IS NULL
+  AND alarm.meter_id <> ALL($5::integer[])
   AND NOT EXISTS (SELECT FROM unnest($2::integer[], $3::text[]) AS kept (meter_id, rule_key)
                   WHERE kept.meter_id = alarm.meter_id AND kept.rule_key = alarm.rule_key)
 """
@@ -69,9 +70,11 @@ RETURNING meter_id, rule_key, alarm_id, state
 
 
 async def sync_rules(
-    pool: Pool, rules: Sequence[RuleRow], *, site_id: int, now_us: int
+    pool: Pool, rules: Sequence[RuleRow], *, site_id: int, now_us: int, others: Sequence[int] = ()
 ) -> dict[tuple[int, str], StoredState]:
     """Make the alarms of a site those of `rules`, retire the others, and return (meter_id, rule_key) -> its state.
+
+    Alarms of the meters `others` are left alone: another process looks after them.
 
     Raises:
         StoreUnavailable: the database is away; try again later.
@@ -79,7 +82,7 @@ async def sync_rules(
     now = to_datetime(now_us)
     keys = [each.meter_id for each in rules], [each.rule_key for each in rules]
     async with session(pool, "bring the alarms in line with the plant") as connection, connection.transaction():
-        await connection.execute(_RETIRE, site_id, *keys, now)
+        await connection.execute(_RETIRE, site_id, *keys, now, list(others))
         rows = await connection.fetch(
             _UPSERT,
             *keys,

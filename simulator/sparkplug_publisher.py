@@ -1,0 +1,300 @@
+"""The Sparkplug B edge nodes of one broker: births, data by alias, deaths, and births again when a host asks.
+
+Each edge node has a connection of its own, because its death is the last will of that connection. Every session gives
+out other aliases, so that a host which keeps old ones is found out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiomqtt
+import numpy as np
+import structlog
+
+from emsd.collector import honour_cancellation
+from emsd.plant.models import Meter
+from emsd.plant.sparkplug_connection import SparkplugConnection
+from emsd.plant.sparkplug_map import SparkplugMap, SparkplugValue
+from emsd.quantities import BY_NAME, RUN_STATE_CODES, Kind
+from simulator.payload import shown
+from simulator.sparkplug_payload import BOOLEAN, DOUBLE, INT64, REBIRTH, Metric, asks_for_birth, payload_of
+from simulator.truth import SimulatedPlant
+
+__all__ = ["SimulatedEdgeNode", "SparkplugDevice", "SparkplugPublisher"]
+
+_log = structlog.get_logger(__name__)
+
+_FIRST_PAUSE_S: Final = 0.2
+_LONGEST_PAUSE_S: Final = 10.0
+_ANSWER_S: Final = 5.0
+_SEQUENCES: Final = 256
+_DECIMALS: Final = 6
+
+
+@dataclass(slots=True)
+class SparkplugDevice:
+    """One meter behind an edge node and what became of its messages."""
+
+    meter: Meter
+    layout: SparkplugMap
+    device: str | None
+    """Its name at the edge node; None: the edge node is the meter."""
+    published: int = 0
+    """Messages, births among them, that were sent; at QoS 0 nobody acknowledges them."""
+    lost: int = 0
+    """Beats without a connection."""
+    next_tick: int = field(default=0, repr=False)
+    aliases: dict[str, int] = field(default_factory=dict, repr=False)
+    said: dict[str, float] = field(default_factory=dict, repr=False)
+    """What it said last, by metric."""
+
+    @property
+    def interval_us(self) -> int:
+        """Time between two beats [us]."""
+        return round(self.meter.poll_interval_s * 1e6)
+
+
+class SparkplugPublisher:
+    """The edge nodes of one connection until it is cancelled."""
+
+    def __init__(
+        self,
+        connection: SparkplugConnection,
+        meters: Sequence[Meter],
+        physics: SimulatedPlant,
+        *,
+        client_id: str,
+        now_us: Callable[[], int],
+    ) -> None:
+        self.address = f"{connection.host}:{connection.port}"
+        """The broker that it publishes to."""
+        self.devices = {meter.key: _device(meter, physics) for meter in meters}
+        grouped: dict[tuple[str, str], list[SparkplugDevice]] = defaultdict(list)
+        for meter in meters:
+            group, node = _parts(meter)[:2]
+            grouped[group, node].append(self.devices[meter.key])
+        self.nodes = {
+            f"{group}/{node}": SimulatedEdgeNode(
+                connection, (group, node), devices, physics, client_id=f"{client_id}-{group}-{node}", now_us=now_us
+            )
+            for (group, node), devices in grouped.items()
+        }
+
+    @property
+    def connected(self) -> bool:
+        """Whether every edge node is connected."""
+        return all(node.connected for node in self.nodes.values())
+
+    async def run(self) -> None:
+        """Publish until cancelled, each edge node coming back by itself when the broker goes away."""
+        async with asyncio.TaskGroup() as group:
+            for name, node in self.nodes.items():
+                group.create_task(node.run(), name=f"simulated-edge-node-{name}")
+
+
+class SimulatedEdgeNode:
+    """One edge node and the meters behind it."""
+
+    def __init__(
+        self,
+        connection: SparkplugConnection,
+        name: tuple[str, str],
+        devices: Sequence[SparkplugDevice],
+        physics: SimulatedPlant,
+        *,
+        client_id: str,
+        now_us: Callable[[], int],
+    ) -> None:
+        self.connected = False
+        self.births = 0
+        """How often it has published its births, whether by itself or because it was asked."""
+        self._connection = connection
+        self._name = name
+        self._devices = tuple(devices)
+        self._physics = physics
+        self._client_id = client_id
+        self._now_us = now_us
+        self._session = -1
+        self._sequence = 0
+        self._in_order = asyncio.Lock()
+
+    async def run(self) -> None:
+        """Publish until cancelled, coming back with capped, jittered backoff when the broker goes away."""
+        pause_s = _FIRST_PAUSE_S
+        for device in self._devices:
+            device.next_tick = self._now_us() // device.interval_us + 1
+        while True:
+            self._session = (self._session + 1) % _SEQUENCES
+            try:
+                async with self._client() as client:
+                    await client.subscribe(self._topic("NCMD"), qos=1)
+                    pause_s = _FIRST_PAUSE_S
+                    await self._live(client)
+            except* aiomqtt.MqttError as group:
+                _log.warning("simulated_edge_node_offline", node="/".join(self._name), error=str(group.exceptions[0]))
+            finally:
+                self.connected = False
+            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  (spreads reconnects, no secret)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def _client(self) -> aiomqtt.Client:
+        password = self._connection.password
+        return aiomqtt.Client(
+            self._connection.host,
+            self._connection.port,
+            identifier=self._client_id,
+            username=self._connection.username,
+            password=None if password is None else password.get_secret_value(),
+            keepalive=self._connection.keepalive_s,
+            timeout=_ANSWER_S,
+            will=aiomqtt.Will(self._topic("NDEATH"), self._death(), qos=1),
+        )
+
+    async def _live(self, client: aiomqtt.Client) -> None:
+        """Be born, publish and answer until the connection is lost; say when it ends on purpose."""
+        try:
+            await self._publish_births(client)
+            self.connected = True
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._answer(client), name=f"simulated-edge-node-commands-{self._client_id}")
+                for device in self._devices:
+                    group.create_task(self._publish(client, device), name=f"simulated-device-{device.meter.key}")
+        except asyncio.CancelledError:
+            async with asyncio.timeout(_ANSWER_S):
+                # A farewell keeps the broker from publishing the will.
+                await client.publish(self._topic("NDEATH"), self._death(), qos=1)
+            raise
+
+    async def _answer(self, client: aiomqtt.Client) -> None:
+        async for message in client.messages:
+            if asks_for_birth(message.payload):
+                await self._publish_births(client)
+                honour_cancellation()
+
+    async def _publish_births(self, client: aiomqtt.Client) -> None:
+        async with self._in_order:
+            time_us = self._now_us()
+            self._sequence = 0
+            self._give_out_aliases()
+            own = [
+                Metric(self._session, INT64, name="bdSeq"),
+                Metric(0, BOOLEAN, name=REBIRTH),
+                *(each for device in self._on(None) for each in self._birth_metrics(device, time_us)),
+            ]
+            await self._send(client, "NBIRTH", None, own, time_us, with_datatypes=True)
+            for name in dict.fromkeys(device.device for device in self._devices if device.device is not None):
+                metrics = [each for device in self._on(name) for each in self._birth_metrics(device, time_us)]
+                await self._send(client, "DBIRTH", name, metrics, time_us, with_datatypes=True)
+            for device in self._devices:
+                device.published += 1
+            self.births += 1
+
+    async def _publish(self, client: aiomqtt.Client, device: SparkplugDevice) -> None:
+        interval_us = device.interval_us
+        while True:
+            tick = max(self._now_us() // interval_us + 1, device.next_tick)
+            device.lost += tick - device.next_tick
+            device.next_tick = tick
+            await asyncio.sleep(max(tick * interval_us - self._now_us(), 0) / 1e6)
+            device.next_tick = tick + 1
+            async with self._in_order:
+                time_us = self._now_us()
+                metrics = self._data_metrics(device, time_us)
+                if metrics:
+                    kind = "NDATA" if device.device is None else "DDATA"
+                    await self._send(client, kind, device.device, metrics, time_us, with_datatypes=False)
+                    device.published += 1
+            honour_cancellation()
+
+    async def _send(
+        self,
+        client: aiomqtt.Client,
+        kind: str,
+        device: str | None,
+        metrics: Sequence[Metric],
+        time_us: int,
+        *,
+        with_datatypes: bool,
+    ) -> None:
+        data = payload_of(metrics, time_us // 1000, self._sequence, with_datatypes=with_datatypes)
+        self._sequence = (self._sequence + 1) % _SEQUENCES
+        await client.publish(self._topic(kind, device), data, qos=0, retain=False)
+
+    def _give_out_aliases(self) -> None:
+        names = [(device, value.metric) for device in self._devices for value in device.layout.values]
+        for number, (device, metric) in enumerate(names):
+            device.aliases[metric] = (number + 7 * self._session) % len(names) + 1
+
+    def _birth_metrics(self, device: SparkplugDevice, time_us: int) -> list[Metric]:
+        device.said = self._values(device, time_us)
+        return [
+            Metric(device.said[value.metric], _datatype(value), name=value.metric, alias=device.aliases[value.metric])
+            for value in _each_metric_once(device.layout)
+        ]
+
+    def _data_metrics(self, device: SparkplugDevice, time_us: int) -> list[Metric]:
+        """Return what has changed since it said something last; everything where it reports periodically."""
+        values = self._values(device, time_us)
+        everything = device.layout.reporting == "periodic"
+        changed = [
+            Metric(values[value.metric], _datatype(value), alias=device.aliases[value.metric])
+            for value in _each_metric_once(device.layout)
+            if everything or values[value.metric] != device.said.get(value.metric)
+        ]
+        device.said = values
+        return changed
+
+    def _values(self, device: SparkplugDevice, time_us: int) -> dict[str, float]:
+        # Metrics carry milliseconds, and their values are those of that very instant.
+        instant = np.array([time_us // 1000 * 1000], dtype=np.int64)
+        physical = self._physics.quantity_series(device.meter.key, instant)
+        said: dict[str, float] = {}
+        for value in _each_metric_once(device.layout):
+            number = float(shown(value, physical[value.quantity])[0])
+            if value.states is not None:
+                said[value.metric] = next(
+                    own for own, state in value.states.items() if RUN_STATE_CODES[state] == number
+                )
+                continue
+            number = (number - value.add) / value.scale
+            said[value.metric] = round(number) if _datatype(value) == INT64 else round(number, _DECIMALS)
+        return said
+
+    def _on(self, name: str | None) -> list[SparkplugDevice]:
+        return [device for device in self._devices if device.device == name]
+
+    def _death(self) -> bytes:
+        return payload_of([Metric(self._session, INT64, name="bdSeq")], self._now_us() // 1000)
+
+    def _topic(self, kind: str, device: str | None = None) -> str:
+        group, node = self._name
+        return f"spBv1.0/{group}/{kind}/{node}" + ("" if device is None else f"/{device}")
+
+
+def _parts(meter: Meter) -> list[str]:
+    return (meter.topic or f"simulated/{meter.key}").split("/")
+
+
+def _device(meter: Meter, physics: SimulatedPlant) -> SparkplugDevice:
+    layout = physics.profile_of(meter.key).sparkplug
+    if layout is None:
+        raise ValueError(f"meter {meter.key} does not speak Sparkplug B")
+    parts = _parts(meter)
+    return SparkplugDevice(meter, layout, parts[2] if len(parts) > 2 else None)
+
+
+def _each_metric_once(layout: SparkplugMap) -> list[SparkplugValue]:
+    return list({value.metric: value for value in reversed(layout.values)}.values())
+
+
+def _datatype(value: SparkplugValue) -> int:
+    """Return INT64 for counters that count whole units of their metric, DOUBLE for all else."""
+    if BY_NAME[value.quantity].kind is Kind.COUNTER and value.count is not None:
+        return INT64 if (value.count / abs(value.scale)).is_integer() else DOUBLE
+    return DOUBLE
