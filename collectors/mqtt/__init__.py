@@ -1,11 +1,12 @@
-"""Collector for JSON over MQTT: subscribes, maps messages by profile, acknowledges what is durable."""
+"""Collector for JSON and plain values over MQTT: subscribes, maps messages by profile, acknowledges what is durable."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 from collectors.faults import unreadable
-from collectors.mqtt.collector import MqttCollector, MqttMeter
+from collectors.mqtt.collector import MqttCollector
+from collectors.mqtt.meter import MqttMeter
 from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
 from emsd.errors import Fault, PlantError
 from emsd.plant.connections import Connection

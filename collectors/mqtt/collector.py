@@ -1,4 +1,11 @@
-"""Collector of one MQTT broker: a message is acknowledged when its reading is durable, or its poison kept."""
+"""Collector of one MQTT broker: a message is acknowledged when its reading is durable, or its poison kept.
+
+    broker --> Session --> Routes --> JsonMapping --> Sink.deliver --> durable --> Session.done --> broker
+                                          `-- BadPayload --> Sink.quarantine --^
+
+Messages are mapped as they arrive, without a task for each. Of QoS 1 at most `max_in_flight` are under way at one time;
+the broker keeps the others. Those of QoS 0 wait for nothing.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +18,13 @@ import structlog
 
 from collectors.backoff import Backoff
 from collectors.mqtt.mapping import JsonMapping
-from collectors.mqtt.session import Delivery, OldBroker, Session, open_session, topic_matches
-from emsd.collector import BoundMeter, MeterHealth, MeterState, Poison, Sink, honour_cancellation
+from collectors.mqtt.meter import Availability, MqttMeter, Routes
+from collectors.mqtt.session import Delivery, LastWill, OldBroker, Session, open_session
+from emsd.collector import MeterHealth, MeterState, Poison, Sink, honour_cancellation
 from emsd.errors import BadPayload, NotDurable, Unreachable
 from emsd.plant.mqtt_connection import MqttConnection
 
-__all__ = ["MqttCollector", "MqttMeter"]
+__all__ = ["MqttCollector"]
 
 log = structlog.get_logger(__name__)
 
@@ -25,25 +33,11 @@ RECONNECT_CAP_S: Final = 30.0
 LARGEST_POISON_BYTES: Final = 65_536
 """What is kept of a poison message; MQTT allows 256 MB [bytes]."""
 
+FLEETING_POISONS: Final = 1_000
+"""Poison messages of QoS 0 that wait for the database; further ones are given up and counted, not piled up."""
+
 _IDS_A_SITE: Final = 1_000_000
 """Meter ids of a site begin at its number times this."""
-
-
-class MqttMeter:
-    """A meter with its topic, its mapping and its health.
-
-    Raises:
-        ValueError: its profile has no usable mqtt map, or it has no topic.
-    """
-
-    def __init__(self, bound: BoundMeter) -> None:
-        self.mapping = JsonMapping(bound)
-        if bound.profile.mqtt is None or not bound.meter.topic:
-            raise ValueError("a meter on an MQTT connection needs a topic")
-        self.key = bound.meter.key
-        self.pattern = bound.profile.mqtt.topic.replace("{topic}", bound.meter.topic)
-        self.qos: int = bound.profile.mqtt.qos
-        self.health = MeterHealth(bound.meter_id)
 
 
 class MqttCollector:
@@ -55,50 +49,40 @@ class MqttCollector:
         self.name = connection.key
         self.unclaimed_messages = 0
         """Messages of no meter's topic: the session remembers subscriptions of an earlier plant. Acknowledged."""
+        self.other_messages = 0
+        """Messages on a topic that a device shares between its values and other things. Acknowledged."""
         self._connection = connection
         self._meters = tuple(meters)
         self._sink = sink
         self._now_us = now_us
+        self._routes = Routes(meters)
         self._session: Session | None = None
-        self._exact: dict[str, list[MqttMeter]] = {}
-        self._wild: list[MqttMeter] = []
-        qos_of: dict[str, int] = {}
-        for meter in meters:
-            qos_of[meter.pattern] = max(meter.qos, qos_of.get(meter.pattern, 0))
-            if "+" in meter.pattern or "#" in meter.pattern:
-                self._wild.append(meter)
-            else:
-                self._exact.setdefault(meter.pattern, []).append(meter)
-        self._topics = sorted(qos_of.items())
+        self._backoff = Backoff(RECONNECT_BASE_S, RECONNECT_CAP_S)
+        self._under_way = 0
+        """Messages of QoS 1 that were handed over and are not durable yet, of earlier sessions too."""
+        self._fleeting_poisons = 0
+        self._cut_off: dict[int, Delivery] = {}
+        """By packet id: what an earlier session received and did not acknowledge. It will be delivered again."""
         site = meters[0].health.meter_id // _IDS_A_SITE if meters else 0
         self._client_id = connection.client_id or f"emsd-{site}-{connection.key}"
 
     async def run(self) -> None:
         """Collect until cancelled; the connection is opened again for as long as it takes."""
-        backoff = Backoff(RECONNECT_BASE_S, RECONNECT_CAP_S)
         old_protocol = False
         while True:
             honour_cancellation()
             try:
-                async with open_session(
-                    self._connection, self._client_id, self._topics, old_protocol=old_protocol
-                ) as session:
-                    log.info("broker_connected", connection=self.name, topics=len(self._topics))
-                    self._session = session
-                    try:
-                        await self._consume(session, backoff)
-                    finally:
-                        self._session = None
+                await self._serve(old_protocol=old_protocol)
             except OldBroker as error:
                 log.info("broker_speaks_mqtt_3", connection=self.name, reason=str(error))
                 old_protocol = True
             except Unreachable as error:
-                self._unreachable(error, backoff.failures)
-                await asyncio.sleep(backoff.next_s())
+                self._unreachable(error, self._backoff.failures)
+                await asyncio.sleep(self._backoff.next_s())
             except NotDurable as error:
                 # Unacknowledged messages come again only on a new connection.
                 log.warning("readings_not_durable", connection=self.name, error=str(error))
-                await asyncio.sleep(backoff.next_s())
+                await asyncio.sleep(self._backoff.next_s())
 
     def health(self) -> Sequence[MeterHealth]:
         """Return the running totals of every meter of this broker."""
@@ -108,90 +92,223 @@ class MqttCollector:
         """Whether there is a session with the broker."""
         return self._session is not None
 
-    async def _consume(self, session: Session, backoff: Backoff) -> None:
-        """Handle messages until the connection is lost, at most `max_in_flight` at one time.
+    async def _serve(self, *, old_protocol: bool) -> None:
+        """Hold one session with the broker until it is lost.
+
+        Raises:
+            Unreachable: there is no connection, or it was lost.
+            NotDurable: a message could not be made durable.
+        """
+        topic = self._connection.online_topic
+        will = None if topic is None else LastWill(topic, b"offline")
+        topics = self._filters(old_protocol=old_protocol)
+        async with open_session(
+            self._connection, self._client_id, topics, old_protocol=old_protocol, will=will, now_us=self._now_us
+        ) as session:
+            await session.subscribe(self._routes.availability_topics, retained_always=True)
+            if topic is not None:
+                session.farewell = (topic, b"offline")
+                await session.publish(topic, b"online", qos=1, retain=True)
+            log.info("broker_connected", connection=self.name, topics=len(topics))
+            self._session = session
+            try:
+                await self._consume(session)
+            finally:
+                self._session = None
+                session.close()
+                self._cut_off |= {each.packet_id: each for each in session.unacknowledged()}
+
+    def _filters(self, *, old_protocol: bool) -> list[tuple[str, int]]:
+        group = self._connection.share_group
+        if group is None:
+            return self._routes.topics
+        if old_protocol:
+            raise Unreachable(
+                f"broker {self._connection.host} speaks only MQTT 3.1.1, which has no shared subscriptions; "
+                f"take share_group out of connection {self.name}, or use a broker that speaks MQTT 5"
+            )
+        return [(f"$share/{group}/{pattern}", qos) for pattern, qos in self._routes.topics]
+
+    async def _consume(self, session: Session) -> None:
+        """Handle messages until the connection is lost.
 
         Raises:
             Unreachable: the connection was lost.
             NotDurable: a message could not be made durable.
         """
-        # What needs no acknowledgement must not wait behind what does: it would pile up here without bound.
-        acknowledged, unacknowledged = (asyncio.Semaphore(self._connection.max_in_flight) for _ in range(2))
         try:
             async with asyncio.TaskGroup() as tasks:
-                async for delivery in session.deliveries():
-                    slots = acknowledged if delivery.qos else unacknowledged
-                    await slots.acquire()
-                    task = tasks.create_task(self._handle(session, delivery, backoff), name=f"mqtt {delivery.topic}")
-                    task.add_done_callback(partial(_release, slots))
+                async for batch in session.batches(self._room):
+                    for delivery in batch:
+                        self._handle(session, delivery, tasks)
         except ExceptionGroup as group:
             if group.split((Unreachable, NotDurable))[1] is not None:
                 raise
             raise group.exceptions[0] from None
 
-    async def _handle(self, session: Session, delivery: Delivery, backoff: Backoff) -> None:
-        meters = self._exact.get(delivery.topic, ()) or [
-            meter for meter in self._wild if topic_matches(meter.pattern, delivery.topic)
-        ]
-        if not meters:
+    def _room(self) -> int:
+        return self._connection.max_in_flight - self._under_way
+
+    def _handle(self, session: Session, delivery: Delivery, tasks: asyncio.TaskGroup) -> None:
+        """Hand over every meter's share of a message; it is acknowledged when all of them are durable."""
+        routes = self._routes.of(delivery.topic)
+        first_received_us = self._first_received_us(delivery) if delivery.qos else None
+        if not routes:
             self.unclaimed_messages += 1
             log.debug("message_of_no_meter", connection=self.name, topic=delivery.topic)
-        for meter in meters:
-            await self._take(meter, delivery)
-        session.done(delivery)
-        backoff.reset()
+        delivery.undecided = 1
+        self._under_way += delivery.qos
+        for meter, understood_by in routes:
+            try:
+                if isinstance(understood_by, Availability):
+                    is_there = understood_by.read(delivery.payload)
+                    self._note_availability(
+                        meter, is_there=is_there, topic=delivery.topic, said_us=delivery.received_us
+                    )
+                else:
+                    self._take(session, delivery, meter, understood_by, first_received_us)
+            except BadPayload as error:
+                self._poison(session, delivery, meter, error, tasks)
+        self._settle(session, delivery)
 
-    async def _take(self, meter: MqttMeter, delivery: Delivery) -> None:
-        """Make one meter's share of a message durable.
-
-        It is counted once its outcome is known: one that is cut off on the way comes again, and counts then.
+    def _take(
+        self, session: Session, delivery: Delivery, meter: MqttMeter, mapping: JsonMapping, first_us: int | None
+    ) -> None:
+        """Hand over one meter's reading of a message.
 
         Raises:
-            NotDurable: that was not possible now.
+            BadPayload: it cannot become one.
         """
         health = meter.health
-        received_us = self._now_us()
-        try:
-            mapped = meter.mapping.read(
-                delivery.payload, received_us, retained=delivery.retained, repeated=delivery.repeated
-            )
-            health.values_rejected += mapped.rejected
-            if mapped.reading is None:
-                health.errors["retained_without_time"] += 1
+        mapped = mapping.read(
+            delivery.payload, delivery.received_us,
+            retained=delivery.retained, repeated=delivery.repeated, first_received_us=first_us,
+        )  # fmt: skip
+        health.values_rejected += mapped.rejected
+        if mapped.reading is None:
+            if mapped.why_none == "other_content":
+                self.other_messages += 1
+            else:
+                health.errors[mapped.why_none] += 1
                 health.polls_expected += 1
                 health.polls_skipped += 1
-                return
-            if delivery.qos:
-                await self._sink.store(mapped.reading)
-            else:
-                self._sink.offer(mapped.reading)
-        except BadPayload as error:
-            self._failed(meter, "bad_payload", f"{delivery.topic}: {error}")
-            await self._sink.quarantine(
-                Poison(
-                    source=f"mqtt://{self._connection.host}:{self._connection.port}/{delivery.topic}",
-                    payload=delivery.payload[:LARGEST_POISON_BYTES],
-                    reason=str(error),
-                    received_us=received_us,
-                    meter_id=health.meter_id,
-                )
-            )
+        elif delivery.qos:
+            delivery.undecided += 1
+            self._sink.deliver(mapped.reading, partial(self._stored, session, delivery, meter))
+        else:
+            self._sink.offer(mapped.reading)
+            self._succeeded(meter, delivery)
+
+    def _stored(self, session: Session, delivery: Delivery, meter: MqttMeter, error: NotDurable | None) -> None:
+        """Take note of what became of a reading.
+
+        What a lost connection cut off is not counted here: it comes again, and counts then.
+        """
+        if error is not None:
+            if not session.is_closed:
+                self._failed(meter, "not_durable", str(error))
+            self._give_back(session, delivery, error)
+        elif not session.is_closed:
+            self._succeeded(meter, delivery)
+        self._settle(session, delivery)
+
+    def _settle(self, session: Session, delivery: Delivery) -> None:
+        """One share of a message is decided; with the last one the message is acknowledged, unless it is given back."""
+        delivery.undecided -= 1
+        if delivery.undecided or not delivery.qos:
             return
+        self._under_way -= 1
+        if not delivery.is_given_back:
+            session.done(delivery)
+            self._backoff.reset()
+        if self._session is not None:
+            self._session.resume()
+
+    def _give_back(self, session: Session, delivery: Delivery, error: NotDurable) -> None:
+        """Leave a message to the broker: it is never acknowledged, and the session begins anew."""
+        delivery.is_given_back = True
+        session.fail(error)
+
+    def _poison(
+        self, session: Session, delivery: Delivery, meter: MqttMeter, error: BadPayload, tasks: asyncio.TaskGroup
+    ) -> None:
+        self._failed(meter, "bad_payload", f"{delivery.topic}: {error}")
+        if not delivery.qos:
+            if self._fleeting_poisons >= FLEETING_POISONS:
+                meter.health.errors["poison_given_up"] += 1
+                return
+            self._fleeting_poisons += 1
+        delivery.undecided += 1
+        poison = Poison(
+            source=f"mqtt://{self._connection.host}:{self._connection.port}/{delivery.topic}",
+            payload=delivery.payload[:LARGEST_POISON_BYTES],
+            reason=str(error),
+            received_us=delivery.received_us,
+            meter_id=meter.health.meter_id,
+            connection=self.name,
+            topic=delivery.topic,
+            qos=delivery.qos,
+            retained=delivery.retained,
+            payload_bytes=len(delivery.payload),
+        )
+        tasks.create_task(self._keep(session, delivery, poison), name=f"mqtt poison {delivery.topic}")
+
+    async def _keep(self, session: Session, delivery: Delivery, poison: Poison) -> None:
+        try:
+            await self._sink.quarantine(poison)
         except NotDurable as error:
-            self._failed(meter, "not_durable", str(error))
+            self._give_back(session, delivery, error)
+        except asyncio.CancelledError:
+            delivery.is_given_back = True
             raise
+        finally:
+            if not delivery.qos:
+                self._fleeting_poisons -= 1
+            self._settle(session, delivery)
+
+    def _first_received_us(self, delivery: Delivery) -> int | None:
+        """Return when a message came first [us], if an earlier session of ours has received it.
+
+        A broker that delivers again must use the same packet id (MQTT 5.0, 4.4).
+        """
+        if not self._cut_off:
+            return None
+        before = self._cut_off.pop(delivery.packet_id, None)
+        if before is None or not delivery.repeated:
+            return None
+        if (before.topic, before.payload) != (delivery.topic, delivery.payload):
+            return None
+        delivery.received_us = before.received_us
+        return before.received_us
+
+    def _note_availability(self, meter: MqttMeter, *, is_there: bool, topic: str, said_us: int) -> None:
+        if not is_there:
+            meter.offline_since_us = said_us
+            meter.health.last_error = f"the device is offline, says {topic}"
+            self._set_state(meter, MeterState.DOWN)
+        elif meter.offline_since_us is not None:
+            meter.offline_since_us = None
+            self._set_state(meter, MeterState.STARTING)
+
+    def _succeeded(self, meter: MqttMeter, delivery: Delivery) -> None:
+        health = meter.health
         health.polls_expected += 1
         health.polls_ok += 1
-        health.last_ok_us = received_us
-        health.round_trip_s = max(0, self._now_us() - received_us) / 1e6
-        self._set_state(meter, MeterState.OK)
+        health.last_ok_us = delivery.received_us
+        health.round_trip_s = max(0, self._now_us() - delivery.received_us) / 1e6
+        if health.state is MeterState.OK:
+            return
+        if meter.offline_since_us is None or (not delivery.retained and delivery.received_us > meter.offline_since_us):
+            meter.offline_since_us = None  # who speaks is there
+            self._set_state(meter, MeterState.OK)
 
     def _failed(self, meter: MqttMeter, kind: str, error: str) -> None:
         meter.health.polls_expected += 1
         meter.health.polls_failed += 1
         meter.health.errors[kind] += 1
         meter.health.last_error = error
-        self._set_state(meter, MeterState.DEGRADED)
+        if meter.offline_since_us is None:
+            self._set_state(meter, MeterState.DEGRADED)
 
     def _unreachable(self, error: Unreachable, failures_before: int) -> None:
         if failures_before == 0:
@@ -204,9 +321,5 @@ class MqttCollector:
     def _set_state(self, meter: MqttMeter, state: MeterState) -> None:
         before, meter.health.state = meter.health.state, state
         if state is not before:
-            error = meter.health.last_error if state is MeterState.DEGRADED else None
+            error = None if state in {MeterState.OK, MeterState.STARTING} else meter.health.last_error
             log.info("meter_state", meter=meter.key, state=state.value, was=before.value, error=error)
-
-
-def _release(slots: asyncio.Semaphore, _done: asyncio.Task[None]) -> None:
-    slots.release()

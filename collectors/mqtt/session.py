@@ -1,97 +1,105 @@
 """One connection to a broker with a persistent session; the only module that knows aiomqtt and paho.
 
-aiomqtt has no manual acknowledgement of its own: paho's, which lies under it, is switched on here. paho would
-acknowledge in any order; MQTT 5.0 (4.6) and 3.1.1 (4.6) want the order of arrival, so that is kept.
+aiomqtt keeps the connection, paho lies under it. Two things are done here instead of by them:
+
+- Packets are read many at a time (`collectors.mqtt.frames`), and messages go straight into a queue of ours. paho reads
+  byte by byte and one packet an event, and aiomqtt's queue costs a task a message.
+- Messages are acknowledged by hand, when they are durable; aiomqtt knows no such thing. They are acknowledged in the
+  order of arrival, as MQTT 5.0 (4.6) and 3.1.1 (4.6) want it, and those that are due together in one write.
 
 Memory is bounded by the protocol: at QoS 1 a broker may have no more unacknowledged messages under way than the receive
-maximum that we name (MQTT 5), and never more than 65,535 (packet ids have 16 bits). Messages of QoS 0 are handled as
-they come, without waiting.
+maximum that we name (MQTT 5), and never more than 65,535 (packet ids have 16 bits). Messages of QoS 0 are handed over
+as they come; while they are handled nothing is read, so that the broker, not we, has to keep them.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+import ssl
+import time
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 import aiomqtt
 from aiomqtt.exceptions import MqttConnectError
-from paho.mqtt.client import Client as PahoClient
-from paho.mqtt.client import MQTTMessage
-from paho.mqtt.enums import MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MessageType, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from emsd.collector import honour_cancellation
-from emsd.errors import Unreachable
-from emsd.plant.mqtt_connection import MqttConnection
+from collectors.mqtt.encryption import encryption_of
+from collectors.mqtt.frames import PUBACK, Frames, MalformedFrame, publish_of
+from collectors.mqtt.inbox import Delivery, Inbox
+from emsd.collector import honour_cancellation, wall_clock_us
+from emsd.errors import CollectError, NotDurable, Unreachable
+from emsd.plant.mqtt_connection import BrokerConnection
 
-__all__ = ["Delivery", "OldBroker", "Session", "open_session", "topic_matches"]
+__all__ = ["Delivery", "LastWill", "OldBroker", "Session", "open_session", "topic_matches"]
 
 SESSION_EXPIRY_S: Final = 7 * 86_400
 """How long an MQTT 5 broker keeps what arrives while we are away [s]; 3.1.1 brokers keep it by their own rule."""
 
 CONNECT_TIMEOUT_S: Final = 10.0
+READ_BYTES: Final = 32_768
+"""Most that is read before other tasks have their turn: some hundred messages of ten values."""
+
 _UNSUPPORTED_VERSION: Final = frozenset({1, 132})
 _REFUSED: Final = 0x80
 _TOPICS_A_REQUEST: Final = 200
+_NO_BOUND: Final = 1 << 62
 
 
 class OldBroker(Unreachable):
     """The broker does not speak MQTT 5; connect with 3.1.1."""
 
 
-@dataclass(slots=True, eq=False)
-class Delivery:
-    """A message on its way in; at QoS 1 the broker keeps it until `Session.done`."""
+@dataclass(frozen=True, slots=True)
+class LastWill:
+    """What the broker publishes for us when the connection ends without our saying so."""
 
     topic: str
     payload: bytes
-    qos: int
-    retained: bool
-    repeated: bool
-    """The broker has sent it before and got no acknowledgement."""
-    packet_id: int
-    is_done: bool = False
+    qos: int = 1
+    retain: bool = True
 
 
 class Session:
     """An open connection; made by `open_session`."""
 
-    def __init__(self, client: aiomqtt.Client, where: str) -> None:
+    def __init__(self, client: aiomqtt.Client, where: str, now_us: Callable[[], int]) -> None:
         """Prepare a client that is not connected yet: what a broker has kept comes with the connection."""
         self._client = client
         self._where = where
-        self._unacknowledged: deque[Delivery] = deque()
-        self._repeated: set[int] = set()
+        self._now_us = now_us
+        self._frames = Frames()
+        self._inbox = Inbox()
+        self._wake = asyncio.Event()
+        self._failure: CollectError | NotDurable | None = None
+        self._flush_is_due = False
+        self._closed = False
+        self.farewell: tuple[str, bytes] | None = None
+        """(Topic, payload) to leave behind, retained, when we go by ourselves: the last will is then not published."""
         self._paho = client._client  # noqa: SLF001 - aiomqtt offers no way to acknowledge by hand
-        self._paho.manual_ack_set(on=True)
-        forward = self._paho.on_message
+        self._with_properties = self._paho.protocol == MQTTProtocolVersion.MQTTv5
+        setattr(self._paho, "_packet_read", self._read)  # noqa: B010 - a method to mypy, which may not be assigned
 
-        def note_repeated(paho_client: PahoClient, userdata: object, message: MQTTMessage) -> None:
-            # aiomqtt's message leaves the DUP flag out.
-            if message.dup and message.qos:
-                self._repeated.add(message.mid)
-            if forward is not None:
-                forward(paho_client, userdata, message)
-
-        self._paho.on_message = note_repeated
-
-    async def subscribe(self, topics: Sequence[tuple[str, int]]) -> None:
+    async def subscribe(self, topics: Sequence[tuple[str, int]], *, retained_always: bool = False) -> None:
         """Subscribe to (topic filter, QoS) pairs.
+
+        retained_always  have what the broker retained each time, not only with a subscription that it did not know
 
         Raises:
             Unreachable: the broker refused, or did not answer.
         """
+        keep = SubscribeOptions.RETAIN_SEND_ON_SUBSCRIBE if retained_always else SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
         for at in range(0, len(topics), _TOPICS_A_REQUEST):
             part = topics[at : at + _TOPICS_A_REQUEST]
             try:
-                if self._paho.protocol == MQTTProtocolVersion.MQTTv5:
-                    keep = SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
+                if self._with_properties:
                     options = [(topic, SubscribeOptions(qos=qos, retainHandling=keep)) for topic, qos in part]
                     granted = await self._client.subscribe(options)
                 else:
@@ -103,39 +111,167 @@ class Session:
                 if _code(code) >= _REFUSED:
                     raise Unreachable(f"{self._where} refused the subscription to {topic!r}; allow it to this user")
 
-    async def deliveries(self) -> AsyncIterator[Delivery]:
-        """Yield messages as they arrive.
+    async def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
+        """Publish a message and return when the broker has it: at QoS 0 when it is on its way, else when acknowledged.
+
+        Raises:
+            Unreachable: the connection was lost, or the broker did not answer.
+        """
+        try:
+            await self._client.publish(topic, payload, qos=qos, retain=retain)
+        except aiomqtt.MqttError as error:
+            raise Unreachable(f"{self._where}: publishing to {topic!r} failed: {error}; it is tried again") from error
+        honour_cancellation()
+
+    async def batches(self, room: Callable[[], int] = lambda: _NO_BOUND) -> AsyncIterator[list[Delivery]]:
+        """Yield all messages that have arrived, as soon as there are some.
+
+        `room` says how many of QoS 1 may be handed over now; who makes room calls `resume`. Those of QoS 0 never wait
+        behind them.
 
         Raises:
             Unreachable: the connection was lost.
+            CollectError, NotDurable: what `fail` was given.
         """
+        lost = self._client._disconnected  # noqa: SLF001 - aiomqtt tells it only to who reads its queue
+        lost.add_done_callback(self._wake_up)
         try:
-            async for message in self._client.messages:
-                repeated = message.mid in self._repeated
-                self._repeated.discard(message.mid)
-                delivery = Delivery(
-                    message.topic.value, message.payload, message.qos, message.retain, repeated, message.mid
-                )
-                if delivery.qos:
-                    self._unacknowledged.append(delivery)
+            while True:
+                if self._failure is not None:
+                    raise self._failure
+                # What was not taken before the connection was lost comes again; at QoS 0 this is the only chance.
+                if batch := self._inbox.take(0 if lost.done() else room()):
+                    yield batch
+                    await asyncio.sleep(0)
+                elif lost.done():
+                    raise Unreachable(
+                        f"{self._where}: the connection was lost; it is opened again"
+                    ) from lost.exception()
+                else:
+                    self._wake.clear()
+                    await self._wake.wait()
+        finally:
+            lost.remove_done_callback(self._wake_up)
+
+    async def deliveries(self) -> AsyncIterator[Delivery]:
+        """Yield messages one by one; otherwise as `batches`."""
+        async for batch in self.batches():
+            for delivery in batch:
                 yield delivery
-        except aiomqtt.MqttError as error:
-            raise Unreachable(f"{self._where}: the connection was lost: {error}; it is opened again") from error
+
+    def resume(self) -> None:
+        """There is room again for messages that wait."""
+        if self._inbox.waits:
+            self._wake.set()
+
+    def fail(self, failure: CollectError | NotDurable) -> None:
+        """Let `batches` end with an error: what is not acknowledged comes again only on a new connection."""
+        if self._failure is None:
+            self._failure = failure
+            self._wake.set()
 
     def done(self, delivery: Delivery) -> None:
         """Acknowledge a message as soon as all that came before it are done as well."""
         delivery.is_done = True
-        waiting = self._unacknowledged
-        while waiting and waiting[0].is_done:
-            first = waiting.popleft()
-            if self._paho.ack(first.packet_id, first.qos) != MQTTErrorCode.MQTT_ERR_SUCCESS:
-                # The connection is gone; the broker will send it again, and storing it twice is storing it once.
-                return
+        if not self._flush_is_due and not self._closed and delivery.qos:
+            self._flush_is_due = True
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its connection is gone, so that what was not acknowledged on it will be delivered again."""
+        return self._closed
+
+    def unacknowledged(self) -> Collection[Delivery]:
+        """Return the messages of QoS 1 that the broker has sent and will send again."""
+        return self._inbox.unacknowledged
+
+    def close(self) -> None:
+        """Acknowledge what is done and say farewell; nothing is acknowledged after that."""
+        if self._closed:
+            return
+        self._flush()
+        self._closed = True
+        if self.farewell is not None and not self._client._disconnected.done():  # noqa: SLF001
+            topic, payload = self.farewell
+            self._paho.publish(topic, payload, qos=1, retain=True)  # goes out before the DISCONNECT
+
+    def abandon(self) -> None:
+        """Close the socket if it is still open: aiomqtt forgets it when a connection fails half-way."""
+        if self._paho.socket() is not None:
+            self._paho._sock_close()  # noqa: SLF001
+
+    def _flush(self) -> None:
+        """Acknowledge all that is due in one write; on a connection that is gone it is lost, and all comes again."""
+        self._flush_is_due = False
+        due = [PUBACK.pack(MessageType.PUBACK, 2, packet_id) for packet_id in self._inbox.due()]
+        if due and not self._closed:
+            self._paho._packet_queue(MessageType.PUBACK, b"".join(due), 0, 1)  # noqa: SLF001 - paho.ack writes each alone
+
+    def _wake_up(self, _lost: asyncio.Future[None]) -> None:
+        self._wake.set()
+
+    def _read(self) -> MQTTErrorCode:
+        """Stand in for paho's way to read a packet: read what there is, keep messages here, give paho the rest."""
+        paho = self._paho
+        try:
+            data = paho._sock_recv(READ_BYTES)  # noqa: SLF001
+        except BlockingIOError:
+            return MQTTErrorCode.MQTT_ERR_AGAIN
+        except OSError as error:
+            return self._lost(str(error))
+        if not data:
+            return self._lost("the broker closed the connection")
+        received_us = self._now_us()
+        try:
+            for first, body in self._frames.cut(data):
+                if first & 0xF0 == MessageType.PUBLISH and first & 0x04 == 0:
+                    self._arrive(first, body, received_us)
+                else:
+                    status = self._for_paho(first, body)
+                    if status != MQTTErrorCode.MQTT_ERR_SUCCESS:
+                        return status
+        except (MalformedFrame, MalformedPacket):
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        paho._last_bytes_received = time.monotonic()  # noqa: SLF001
+        return MQTTErrorCode.MQTT_ERR_SUCCESS
+
+    def _lost(self, reason: str) -> MQTTErrorCode:
+        """Tell who waits for the broker's greeting: aiomqtt would wait for it until its time-out."""
+        greeting = self._client._connected  # noqa: SLF001
+        if not greeting.done():
+            greeting.set_exception(aiomqtt.MqttError(reason))
+        return MQTTErrorCode.MQTT_ERR_CONN_LOST
+
+    def _arrive(self, first: int, body: bytes, received_us: int) -> None:
+        topic, payload, qos, retained, repeated, packet_id = publish_of(first, body, properties=self._with_properties)
+        self._inbox.add(Delivery(topic, payload, qos, retained, repeated, packet_id, received_us))
+        self._wake.set()
+
+    def _for_paho(self, first: int, body: bytes) -> MQTTErrorCode:
+        """Let paho handle a packet that is no message, as if it had read it itself."""
+        self._paho._in_packet = {  # noqa: SLF001
+            "command": first,
+            "have_remaining": 1,
+            "remaining_count": [],
+            "remaining_mult": 1,
+            "remaining_length": len(body),
+            "packet": bytearray(body),
+            "to_process": 0,
+            "pos": 0,
+        }
+        return self._paho._packet_handle()  # noqa: SLF001
 
 
 @asynccontextmanager
 async def open_session(
-    connection: MqttConnection, client_id: str, topics: Sequence[tuple[str, int]], *, old_protocol: bool
+    connection: BrokerConnection,
+    client_id: str,
+    topics: Sequence[tuple[str, int]],
+    *,
+    old_protocol: bool,
+    will: LastWill | None = None,
+    now_us: Callable[[], int] = wall_clock_us,
 ) -> AsyncIterator[Session]:
     """Connect, take up the persistent session of `client_id`, and subscribe.
 
@@ -143,10 +279,13 @@ async def open_session(
         OldBroker: the broker does not speak MQTT 5.
         Unreachable: there is no connection, or the broker refuses it.
     """
-    where = f"mqtt://{connection.host}:{connection.port}"
-    client = _client(connection, client_id, old_protocol=old_protocol)
-    session = Session(client, where)
+    scheme = "mqtt" if connection.tls is None else "mqtts"
+    where = f"{scheme}://{connection.host}:{connection.port}"
+    encryption = None if connection.tls is None else await asyncio.to_thread(encryption_of, connection.tls, where)
+    client = _client(connection, client_id, encryption, old_protocol=old_protocol, will=will)
+    session = Session(client, where, now_us)
     async with AsyncExitStack() as stack:
+        stack.callback(session.abandon)
         try:
             await stack.enter_async_context(client)
         except MqttConnectError as error:
@@ -155,6 +294,7 @@ async def open_session(
             raise Unreachable(f"{where} refused the connection: {error}; check user, password and client id") from error
         except aiomqtt.MqttError as error:
             raise Unreachable(f"{where} cannot be reached: {error}; check address, port and network") from error
+        stack.callback(session.close)
         await session.subscribe(topics)
         honour_cancellation()
         yield session
@@ -171,13 +311,22 @@ def _code(reason: ReasonCode | int | None) -> int:
     return reason or 0
 
 
-def _client(connection: MqttConnection, client_id: str, *, old_protocol: bool) -> aiomqtt.Client:
+def _client(
+    connection: BrokerConnection,
+    client_id: str,
+    encryption: ssl.SSLContext | None,
+    *,
+    old_protocol: bool,
+    will: LastWill | None,
+) -> aiomqtt.Client:
     common: dict[str, Any] = {
         "username": connection.username,
         "password": connection.password.get_secret_value() if connection.password else None,
         "identifier": client_id,
         "keepalive": connection.keepalive_s,
         "timeout": CONNECT_TIMEOUT_S,
+        "tls_context": encryption,
+        "will": None if will is None else aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
     }
     if old_protocol:
         version = aiomqtt.ProtocolVersion.V311

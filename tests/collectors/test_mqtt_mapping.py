@@ -10,9 +10,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collectors.mqtt.mapping import JsonMapping, parse_path
+from collectors.mqtt.mapping import JsonMapping
+from collectors.mqtt.meter import layout_of
+from collectors.mqtt.paths import parse_path
+from emsd.collector import BoundMeter
 from emsd.errors import BadPayload
+from emsd.plant.mqtt_map import MqttMap
 from emsd.plant.profile import Profile
+from emsd.quantities import RUN_STATE_CODES, RunState
 from emsd.readings import Quality
 from tests.collectors.support import bound, profile
 
@@ -20,7 +25,7 @@ RECEIVED_US = 1_774_750_000_500_000
 RECEIVED_ISO = "2026-03-29T02:06:40.500Z"
 
 
-def mapping_of(values: list[dict[str, Any]], **mqtt: object) -> JsonMapping:
+def mapping_of(values: list[dict[str, Any]], *, zone: str | None = None, **mqtt: object) -> JsonMapping:
     made_of = Profile.model_validate(
         {
             "profile": "made_up",
@@ -31,7 +36,13 @@ def mapping_of(values: list[dict[str, Any]], **mqtt: object) -> JsonMapping:
             "mqtt": {"values": values, **mqtt},
         }
     )
-    return JsonMapping(bound(1, made_of, topic="t", rated_power_kw=100))
+    return single(bound(1, made_of, topic="t", rated_power_kw=100, time_zone=zone))
+
+
+def single(meter: BoundMeter) -> JsonMapping:
+    """The mapping of a meter with one kind of message."""
+    (kind,) = layout_of(meter).kinds
+    return JsonMapping(meter, kind)
 
 
 def read(mapping: JsonMapping, document: object, **flags: bool) -> dict[str, float | None]:
@@ -45,7 +56,7 @@ TS = {"path": "ts", "format": "iso8601"}
 
 
 def test_the_documented_message_of_the_energy_meter_is_understood() -> None:
-    meter = JsonMapping(bound(9, profile("json_energy_meter"), topic="t", rated_power_kw=80))
+    meter = single(bound(9, profile("json_energy_meter"), topic="t", rated_power_kw=80))
     message = b"""{"ts": "2026-03-29T01:00:00.250Z",
         "power": {"total_w": 1234.5, "l1_w": 400.0, "l2_w": 410.5, "l3_w": 424.0, "reactive_var": 210.0,
                   "apparent_va": 1252.0, "factor": 0.986},
@@ -79,7 +90,7 @@ def test_the_documented_message_of_the_energy_meter_is_understood() -> None:
 
 
 def test_the_documented_message_of_the_climate_sensor_is_understood() -> None:
-    sensor = JsonMapping(bound(9, profile("json_climate_sensor"), topic="t"))
+    sensor = single(bound(9, profile("json_climate_sensor"), topic="t"))
     values = read(sensor, {"ts": RECEIVED_ISO, "temperature_c": 21.4, "rh_percent": 44.8, "pressure_pa": 15.2})
     assert values == {"room_temperature_c": 21.4, "relative_humidity_percent": 44.8, "room_pressure_pa": 15.2}
 
@@ -248,7 +259,7 @@ JSON = st.recursive(
     max_leaves=12,
 )
 FUZZED = (
-    JsonMapping(bound(1, profile("json_energy_meter"), topic="t")),
+    single(bound(1, profile("json_energy_meter"), topic="t")),
     mapping_of(
         [POWER, {"quantity": "energy_import_kwh", "path": "p[*].p[*]"}], time={"path": "ts", "format": "epoch_s"}
     ),
@@ -263,3 +274,163 @@ def test_no_message_raises_anything_but_bad_payload(payload: bytes, retained: bo
             if mapped.reading is not None:
                 assert len(mapped.reading.values) == len(mapped.reading.columns)
                 assert all(value is None or abs(value) < 1e15 for value in mapped.reading.values)
+
+
+def test_what_stands_where_a_list_is_expected_counts_as_a_list_of_it_alone() -> None:
+    mapping = mapping_of(
+        [
+            {"quantity": "active_power_kw", "path": "E.P[*]", "scale": 0.001},
+            {"quantity": "active_power_l1_kw", "path": "E.P[0]", "scale": 0.001},
+            {"quantity": "active_power_l2_kw", "path": "E.P[1]", "scale": 0.001},
+            {"quantity": "energy_import_kwh", "path": "meters[*].kwh"},
+        ]
+    )
+    assert read(mapping, {"E": {"P": 5000}, "meters": {"kwh": 7}}) == {
+        "active_power_kw": 5.0,
+        "active_power_l1_kw": 5.0,
+        "energy_import_kwh": 7.0,
+    }
+    assert read(mapping, {"E": {"P": [5000, -1000]}, "meters": [{"kwh": 7}, {"kwh": 8}]}) == {
+        "active_power_kw": 4.0,
+        "active_power_l1_kw": 5.0,
+        "active_power_l2_kw": -1.0,
+        "energy_import_kwh": 15.0,
+    }
+
+
+PLAIN = [{"quantity": "active_power_kw", "scale": 0.001}]
+
+
+@pytest.mark.parametrize(
+    ("payload", "value"),
+    [
+        (b"1500", 1.5), (b" -1500.0\n", -1.5), (b'"1500"', 1.5), (b"+1.5e3", 1.5), (b".5", 0.0005), (b"null", None),
+    ],
+)  # fmt: skip
+def test_a_payload_that_is_the_value_itself_is_a_number_or_a_number_as_text(
+    payload: bytes, value: float | None
+) -> None:
+    reading = mapping_of(PLAIN).read(payload, RECEIVED_US).reading
+    assert reading is not None
+    assert dict(reading.items()) == {"active_power_kw": value}
+    assert reading.time_us == RECEIVED_US
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b"", b"nan", b"inf", b"-Infinity", b"1,5", b"1 kW", b"0x10", b"1_000", b"true", b"[1]", b'{"a": 1}', b"\xff",
+     b"1" * 300, b"1e999", "\u0663".encode()],
+)  # fmt: skip
+def test_a_payload_that_is_no_number_is_a_bad_payload(payload: bytes) -> None:
+    with pytest.raises(BadPayload):
+        mapping_of(PLAIN).read(payload, RECEIVED_US)
+
+
+@pytest.mark.parametrize(
+    ("said", "state"),
+    [
+        ("ON", "running"),
+        ("on ", "running"),
+        ("off", "off"),
+        (True, "running"),
+        (False, "off"),
+        (3, "fault"),
+        (3.0, "fault"),
+    ],
+)
+def test_words_booleans_and_codes_become_run_states(said: object, state: str) -> None:
+    words = {"ON": "running", "OFF": "off", "true": "running", "false": "off", "3": "fault"}
+    json_mapping = mapping_of([{"quantity": "run_state", "path": "state", "states": words}])
+    assert read(json_mapping, {"state": said}) == {"run_state": RUN_STATE_CODES[RunState(state)]}
+    plain = mapping_of([{"quantity": "run_state", "states": words}])
+    text = said if isinstance(said, str) else orjson.dumps(said).decode()
+    reading = plain.read(text.encode(), RECEIVED_US).reading
+    assert reading is not None
+    assert reading.value("run_state") == RUN_STATE_CODES[RunState(state)]
+
+
+def test_a_state_that_is_not_in_the_map_is_not_available() -> None:
+    mapping = mapping_of([POWER, {"quantity": "run_state", "path": "state", "states": {"ON": "running"}}])
+    mapped = mapping.read(b'{"power": 1, "state": "TOGGLE"}', RECEIVED_US)
+    assert mapped.reading is not None
+    assert (mapped.reading.value("run_state"), mapped.reading.quality) == (None, Quality.NOT_AVAILABLE)
+
+
+ENERGY = {"quantity": "energy_import_kwh", "path": "e"}
+LOCAL = {"path": "Time", "format": "iso8601_local"}
+
+
+@pytest.mark.parametrize(
+    ("zone", "written", "time_us", "quality"),
+    [
+        (None, "2026-03-29T04:06:40", RECEIVED_US, Quality.GOOD),
+        ("Europe/Berlin", "2026-03-29T04:06:40", 1_774_750_000_000_000, Quality.DEVICE_TIME),
+        ("Asia/Shanghai", "2026-03-29T10:06:40", 1_774_750_000_000_000, Quality.DEVICE_TIME),
+        (None, "2026-03-29T10:06:40+08:00", 1_774_750_000_000_000, Quality.DEVICE_TIME),
+    ],
+)
+def test_a_local_time_counts_where_its_zone_is_known_and_else_the_arrival(
+    zone: str | None, written: str, time_us: int, quality: Quality
+) -> None:
+    reading = (
+        mapping_of([POWER], zone=zone, time=LOCAL)
+        .read(orjson.dumps({"Time": written, "power": 1}), RECEIVED_US)
+        .reading
+    )
+    assert reading is not None
+    assert (reading.time_us, reading.quality) == (time_us, quality)
+    by_profile = mapping_of([POWER], time={**LOCAL, "time_zone": zone or "Asia/Shanghai"})
+    assert by_profile.read(orjson.dumps({"Time": "2026-03-29T00:00:00", "power": 1}), RECEIVED_US).reading is not None
+
+
+@pytest.mark.parametrize("after_the_change_h", [0, 1])
+def test_in_the_hour_that_comes_twice_the_nearer_instant_is_meant(after_the_change_h: int) -> None:
+    """Europe/Berlin, 2026-10-25: 02:30 is 00:30 UTC, and an hour later 02:30 is 01:30 UTC."""
+    measured_us = 1_792_888_200_000_000 + after_the_change_h * 3_600_000_000
+    mapping = mapping_of([POWER], zone="Europe/Berlin", time=LOCAL)
+    reading = mapping.read(b'{"Time": "2026-10-25T02:30:00", "power": 1}', measured_us + 2_000_000).reading
+    assert reading is not None
+    assert reading.time_us == measured_us
+
+
+@pytest.mark.parametrize("written", ["2026-03-29T02:06:40.500Z", 1_774_750_000_500])
+def test_a_time_may_be_text_or_milliseconds_as_the_bridge_is_configured(written: object) -> None:
+    mapping = mapping_of([POWER], time={"path": "seen", "format": "iso8601_or_epoch_ms"})
+    reading = mapping.read(orjson.dumps({"seen": written, "power": 1}), RECEIVED_US).reading
+    assert reading is not None
+    assert (reading.time_us, reading.quality) == (RECEIVED_US, Quality.DEVICE_TIME)
+
+
+def test_a_message_delivered_again_gets_the_time_of_its_first_arrival_if_that_is_known() -> None:
+    first_us = RECEIVED_US - 60_000_000
+    reading = mapping_of([POWER]).read(b'{"power": 1}', RECEIVED_US, repeated=True, first_received_us=first_us).reading
+    assert reading is not None
+    assert (reading.time_us, reading.quality) == (first_us, Quality.REPLAYED)
+
+
+def test_on_a_mixed_topic_a_message_with_none_of_the_values_is_passed_over() -> None:
+    mapping = mapping_of([], messages=[{"topic": "{topic}/rpc", "mixed": True, "values": [POWER]}])
+    mapped = mapping.read(b'{"wifi": {}}', RECEIVED_US)
+    assert (mapped.reading, mapped.why_none) == (None, "other_content")
+    assert read(mapping, {"power": 1000, "wifi": {}}) == {"active_power_kw": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("mqtt", "said"),
+    [
+        ({}, "either values, or messages"),
+        ({"values": [POWER], "messages": [{"topic": "t", "values": [POWER]}]}, "either values, or messages"),
+        ({"topic": "t", "messages": [{"topic": "t", "values": [POWER]}]}, "own topic and time"),
+        ({"values": [{"quantity": "active_power_kw"}, POWER]}, "the value itself"),
+        ({"values": [POWER], "time": {**TS, "time_zone": "UTC"}}, "belongs to iso8601_local"),
+        ({"values": [POWER], "time": {**LOCAL, "time_zone": "Mars/Base"}}, "not an IANA time zone"),
+        ({"values": [{**POWER, "states": {"ON": "running"}}]}, "states belong to run_state"),
+        (
+            {"messages": [{"topic": str(n), "values": [{**ENERGY, "count": n}]} for n in (1, 2)]},
+            "counts one way",
+        ),
+    ],
+)  # fmt: skip
+def test_a_map_says_each_thing_in_one_way(mqtt: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        MqttMap.model_validate(mqtt)
