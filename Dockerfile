@@ -16,9 +16,11 @@ RUN python -m venv /opt/emsd \
 
 FROM python:3.13-slim AS runtime
 RUN groupadd --system --gid 10001 emsd \
-    && useradd --system --uid 10001 --gid emsd --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin emsd
+    && useradd --system --uid 10001 --gid emsd --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin emsd \
+    && install --directory --owner=emsd --group=emsd --mode=0700 /var/lib/emsd
 COPY --from=build /opt/emsd /opt/emsd
-ENV PATH=/opt/emsd/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 EMSD_LOG_FORMAT=json
+ENV PATH=/opt/emsd/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 EMSD_LOG_FORMAT=json \
+    EMSD_SPOOL_FOLDER=/var/lib/emsd/spool
 WORKDIR /etc/emsd
 USER 10001:10001
 EXPOSE 8000

@@ -6,12 +6,14 @@ What the plant is stands in the plant's YAML. Where the database is (EMSD_DATABA
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from emsd.errors import SettingsError
+from emsd.servers.places import find_places
 
 __all__ = ["Settings", "load_settings"]
 
@@ -32,6 +34,12 @@ class Settings(BaseSettings):
     )
     batch_rows: int = Field(default=5_000, ge=1, description="Readings written at once, at the most.")
     batch_age_s: float = Field(default=0.25, gt=0, le=10, description="Longest wait before a batch is written [s].")
+    spool_folder: str = Field(
+        default="auto",
+        description="Folder for readings while the database is away; auto: in the user's data folder, empty: none.",
+    )
+    spool_max_mb: int = Field(default=2048, ge=8, description="What the spool may take of the disk [MiB].")
+    spool_min_free_mb: int = Field(default=512, ge=0, description="What the spool leaves free on the disk [MiB].")
     accounting_interval_s: float = Field(
         default=2.0, gt=0, le=60, description="Time between two runs of raw readings into intervals [s]."
     )
@@ -41,6 +49,12 @@ class Settings(BaseSettings):
     health_interval_s: float = Field(
         default=10.0, gt=0, le=60, description="Time between two writes of collector health [s]."
     )
+
+    def spool_place(self) -> Path | None:
+        """Return the folder of the spool, or None when there is to be none."""
+        if not self.spool_folder:
+            return None
+        return find_places().data / "spool" if self.spool_folder == "auto" else Path(self.spool_folder).expanduser()
 
 
 def load_settings() -> Settings:

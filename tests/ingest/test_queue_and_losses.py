@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, deque
 
 from hypothesis import given
@@ -25,7 +24,6 @@ def reading(number: int, meter_id: int = 1) -> Reading:
     steps=st.lists(st.sampled_from(["offer", "put", "take", "done", "put_back"]), max_size=60),
 )
 def test_nothing_appears_or_vanishes_and_only_the_oldest_polled_is_given_up(capacity: int, steps: list[str]) -> None:
-    loop = asyncio.new_event_loop()
     queue = ReadingQueue(capacity)
     waiting: deque[tuple[str, int]] = deque()
     in_hand: list[tuple[str, int]] = []
@@ -41,7 +39,7 @@ def test_nothing_appears_or_vanishes_and_only_the_oldest_polled_is_given_up(capa
             else:
                 assert lost is None
         elif step == "put" and not queue.full:
-            queue.put(reading(number), float(number), loop.create_future())
+            queue.put(reading(number), float(number), lambda _refusal: None)
             waiting.append(("put", number))
         elif step == "take" and not in_hand:
             taken = [each.time_us for each in queue.take(3).readings]
@@ -57,7 +55,6 @@ def test_nothing_appears_or_vanishes_and_only_the_oldest_polled_is_given_up(capa
         assert queue.depth == len(waiting) + len(in_hand) <= capacity
         assert len(queue) == len(waiting)
         assert queue.oldest_arrival_s() == min((float(each[1]) for each in (*waiting, *in_hand)), default=None)
-    loop.close()
 
 
 @given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 100), st.sampled_from(["full", "stopped"]))))

@@ -9,10 +9,13 @@ from typing import Final
 from emsd.readings import Reading, instant_us
 from emsd.store.loss import Loss
 
-__all__ = ["LossLedger", "LossRecord"]
+__all__ = ["LossLedger", "LossRecord", "loss_of"]
 
 # A reading may be lost before anybody saw that its time is impossible.
 LAST_US: Final = instant_us(datetime.max.replace(tzinfo=UTC))
+# So may one be whose meter is no number that a meter can have; it counts under the number that none has.
+LARGEST_METER_ID: Final = 2**31 - 1
+NO_METER: Final = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +41,14 @@ class LossLedger:
     def add(self, reading: Reading, reason: str) -> None:
         """Count a reading as lost."""
         self.readings += 1
-        time_us = min(max(reading.time_us, 0), LAST_US)
-        key = (reading.meter_id, reason)
+        one = loss_of(reading.meter_id, 1, reading.time_us, reading.time_us, reason)
+        key = (one.meter_id, reason)
         loss = self._open.get(key)
         if loss is None:
-            self._open[key] = Loss(reading.meter_id, 1, time_us, time_us, reason)
+            self._open[key] = one
         else:
-            first_us, last_us = min(loss.first_us, time_us), max(loss.last_us, time_us)
-            self._open[key] = Loss(reading.meter_id, loss.readings + 1, first_us, last_us, reason)
+            first_us, last_us = min(loss.first_us, one.first_us), max(loss.last_us, one.last_us)
+            self._open[key] = Loss(one.meter_id, loss.readings + 1, first_us, last_us, reason)
 
     def pending(self) -> tuple[Loss, ...]:
         """Return what is not written down yet; a meter may stand in two records."""
@@ -61,3 +64,14 @@ class LossLedger:
     def written(self) -> None:
         """Forget the record that `record` returned: it is in the database, or in the log for want of one."""
         self._closed = None
+
+
+def loss_of(meter_id: int, readings: int, first_us: int, last_us: int, reason: str) -> Loss:
+    """Return a loss that the database can hold, whatever the readings claimed to be."""
+    return Loss(
+        meter_id if 0 < meter_id <= LARGEST_METER_ID else NO_METER,
+        readings,
+        min(max(first_us, 0), LAST_US),
+        min(max(last_us, 0), LAST_US),
+        reason,
+    )

@@ -1,4 +1,4 @@
-"""Trying again while the database is away."""
+"""Trying again while the database is away, or keeping elsewhere what it does not take."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import structlog
 
 from emsd.errors import BadRow, StoreError, StoreUnavailable
 
-__all__ = ["Patience", "wait_for_event"]
+__all__ = ["Patience", "backoff_s", "wait_for_event"]
 
 log = structlog.get_logger(__name__)
 
@@ -36,13 +36,19 @@ class Patience:
         self.database_up = True
         """Whether the last attempt succeeded."""
 
-    async def until_stored(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what `attempt` returns once it succeeds.
+    async def until_stored(
+        self, attempt: Callable[[], Awaitable[T]], otherwise: Callable[[], Awaitable[bool]] | None = None
+    ) -> T | None:
+        """Return what `attempt` returns once it succeeds, or None as soon as `otherwise` has kept it elsewhere.
+
+        While the database is away `otherwise` is asked first, and the database only when it says no.
 
         Raises:
             BadRow: no repetition helps.
-            StoreError: the attempt failed and the service is stopping.
+            StoreError: the attempt failed, nothing else keeps it, and the service is stopping.
         """
+        if otherwise is not None and not self.database_up and await otherwise():
+            return None
         failed = 0
         while True:
             try:
@@ -51,18 +57,24 @@ class Patience:
                 raise
             except StoreError as error:
                 failed += 1
-                self.failures += 1
-                self.database_up = False
-                say = log.warning if isinstance(error, StoreUnavailable) else log.error
-                say("database_write_failed", attempt=failed, error=str(error))
+                self.failed(error, attempt=failed)
+                if otherwise is not None and await otherwise():
+                    return None
                 if self._stopping.is_set():
                     raise
-                await wait_for_event(self._stopping, _backoff_s(failed))
+                await wait_for_event(self._stopping, backoff_s(failed))
             else:
                 if failed:
                     log.info("database_write_succeeded", attempts=failed + 1)
                 self.database_up = True
                 return result
+
+    def failed(self, error: StoreError, *, attempt: int) -> None:
+        """Take note of an attempt that the database refused or did not answer."""
+        self.failures += 1
+        self.database_up = False
+        say = log.warning if isinstance(error, StoreUnavailable) else log.error
+        say("database_write_failed", attempt=attempt, error=str(error))
 
 
 async def wait_for_event(event: asyncio.Event, timeout_s: float | None) -> None:
@@ -72,7 +84,7 @@ async def wait_for_event(event: asyncio.Event, timeout_s: float | None) -> None:
             await event.wait()
 
 
-def _backoff_s(failed: int) -> float:
-    """Anything from 0 to a ceiling that doubles with every failure, up to the cap [s]."""
+def backoff_s(failed: int) -> float:
+    """Return anything from 0 to a ceiling that doubles with every failure, up to the cap [s]."""
     ceiling_s = min(BACKOFF_CAP_S, BACKOFF_BASE_S * 2 ** min(failed, 16))
     return random.uniform(0.0, ceiling_s)  # noqa: S311 - it spreads attempts, it guards nothing

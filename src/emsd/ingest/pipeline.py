@@ -1,14 +1,16 @@
 """The pipeline: takes readings from collectors, keeps them in bounded memory, and writes them in batches.
 
-    offer, store --+--> ReadingQueue --> one writer task --> ReadingWriter --> database
-                   `--> observers (live values, alarms), at once
+    offer, store, deliver --+--> ReadingQueue --> one writer task --+--> ReadingWriter --> database
+                            |                                       `--> Spool --> Drain ----^
+                            `--> observers (live values, alarms), at once
 
-| what happens | what becomes of it |
-|---|---|
-| the database is away | the same batch is tried again with backoff; the queue fills up to its bound |
-| the queue is full | the oldest polled readings make room and are counted; `store` waits |
-| a row can never be stored | it is quarantined with its reason, the rest of its batch is stored |
-| the service stops | what waits is written, within bounded time; the rest is counted as lost and logged by meter |
+| what happens | what becomes of it, with a spool | without |
+|---|---|---|
+| the database is away, or too slow | batches go to the spool, which acknowledges | tried again; the queue fills up |
+| the spool takes nothing either | the batch is tried again; the queue fills up to its bound | |
+| the queue is full | the oldest polled readings make room and are counted; `store` waits | the same |
+| a row can never be stored | it is quarantined with its reason, the rest of its batch is stored | the same |
+| the service stops | what waits is written or spooled within bounded time; the rest is counted | written, or counted |
 """
 
 from __future__ import annotations
@@ -16,53 +18,58 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from functools import partial
+from typing import Final
 
 import structlog
 
 from emsd.collector import DeviceIdentity, Poison, wall_clock_us
-from emsd.errors import NotDurable, StoreError, StoreUnavailable
+from emsd.errors import NotDurable, StoreError
+from emsd.ingest.ages import Ages
+from emsd.ingest.drain import Drain
+from emsd.ingest.loss_writer import LossWriter
 from emsd.ingest.losses import LossLedger
 from emsd.ingest.patience import Patience, wait_for_event
-from emsd.ingest.queue import ReadingQueue
-from emsd.ingest.stats import PipelineStats
-from emsd.readings import Reading, to_datetime
-from emsd.store.loss import Loss, write_losses
+from emsd.ingest.poison_queue import PoisonQueue
+from emsd.ingest.queue import Done, ReadingQueue
+from emsd.ingest.spool import Spool
+from emsd.ingest.stats import PipelineStats, SpoolStats
+from emsd.readings import Reading
+from emsd.store.loss import Loss
 from emsd.store.pool import Pool
 from emsd.store.quarantine import store_poisons
 from emsd.store.readings import ReadingWriter, WriteResult
 
-__all__ = ["Pipeline", "PipelineStats"]
+__all__ = ["Pipeline", "PipelineStats", "SpoolStats"]
 
 log = structlog.get_logger(__name__)
 
 QUEUE_FULL: Final = "the queue was full because the database did not keep up"
 STOPPED: Final = "the service stopped before the database took it"
-
-LOSSES_EVERY_S: Final = 1.0
-POISONS_AT_ONCE: Final = 100
-POISON_CAPACITY: Final = 10_000
+STOPPING: Final = "a reading was not stored: the service is stopping; its message will be delivered again"
 
 
 class Pipeline:
     """Implements `emsd.collector.Sink`; `run` is the task that writes.
 
     A batch is written when it has `batch_rows` readings, or its oldest polled one has waited `batch_age_s` [s], or its
-    oldest awaited one `awaited_age_s` [s]. `observers` are called for each accepted reading, at once and in the
-    collector's task: they must be quick, and must not raise. Stop the collectors before `run` is cancelled; it then has
-    `drain_timeout_s` [s] for what waits.
+    oldest awaited one `awaited_age_s` [s]. With a spool, the database has `patience_s` [s] to take a batch, else
+    `write_timeout_s` [s]. `observers` are called for each accepted reading, at once and in the collector's task: they
+    must be quick, and must not raise. Stop the collectors before `run` is cancelled; it then has `drain_timeout_s` [s]
+    for the database to take what waits, and as long again for the spool.
     """
 
     def __init__(
         self,
         pool: Pool,
         *,
+        spool: Spool | None = None,
         capacity_rows: int = 200_000,
         batch_rows: int = 5_000,
         batch_age_s: float = 0.2,
         awaited_age_s: float = 0.02,
+        patience_s: float = 5.0,
         write_timeout_s: float = 30.0,
         drain_timeout_s: float = 5.0,
         observers: Sequence[Callable[[Reading], None]] = (),
@@ -70,9 +77,11 @@ class Pipeline:
         now_us: Callable[[], int] = wall_clock_us,
     ) -> None:
         self._pool = pool
-        self._writer = ReadingWriter(pool, timeout_s=write_timeout_s)
+        self._spool = spool
+        self._live_timeout_s = write_timeout_s if spool is None else min(patience_s, write_timeout_s)
+        self._writer = ReadingWriter(pool, timeout_s=self._live_timeout_s)
         self._queue = ReadingQueue(capacity_rows)
-        self._poisons: deque[tuple[Poison, asyncio.Future[None]]] = deque()
+        self._poisons = PoisonQueue()
         self._ledger = LossLedger()
         self._batch_rows = min(batch_rows, capacity_rows)
         self._batch_age_s = batch_age_s
@@ -85,15 +94,27 @@ class Pipeline:
         self._has_room = asyncio.Event()
         self._stopping = asyncio.Event()
         self._patience = Patience(self._stopping)
+        self._losses = LossWriter(pool, self._ledger, spool, self._patience, now_us, self._live_timeout_s)
         self._closed = False
-        self._losses_due_s = 0.0
         self._accepted = 0
         self._written = WriteResult(0, 0, 0)
         self._refused = 0
-        self._poisoned = 0
         self._batches = 0
         self._write_seconds = 0.0
         self._last_commit_us: int | None = None
+        self._ages = Ages()
+        self._drain: Drain | None = None
+        if spool is not None:
+            self._drain = Drain(
+                pool,
+                spool,
+                self._patience,
+                self._stopping,
+                batch_rows=self._batch_rows,
+                timeout_s=write_timeout_s,
+                live_is_late=self._is_late,
+                on_outcome=self._take_note,
+            )
 
     # The Sink.
 
@@ -112,7 +133,7 @@ class Pipeline:
             observer(reading)
 
     async def store(self, reading: Reading) -> None:
-        """Take a reading and return when it is committed; wait while the queue is full.
+        """Take a reading and return when it is durable; wait while the queue is full.
 
         Raises:
             NotDurable: the service stopped first.
@@ -120,26 +141,25 @@ class Pipeline:
         while self._queue.full and not self._closed:
             self._has_room.clear()
             await self._has_room.wait()
-        if self._closed:
-            raise NotDurable("a reading was not stored: the service is stopping; its message will be delivered again")
-        self._accepted += 1
         stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._queue.put(reading, time.monotonic(), stored)
-        self._wake.set()
-        for observer in self._observers:
-            observer(reading)
+
+        def done(refusal: NotDurable | None) -> None:
+            if not stored.done():
+                stored.set_result(None) if refusal is None else stored.set_exception(refusal)
+
+        self.deliver(reading, done)
         await stored
 
-    def deliver(self, reading: Reading, done: Callable[[NotDurable | None], None]) -> None:
-        """Take a reading without waiting and call `done` when it is committed, or cannot be."""
+    def deliver(self, reading: Reading, done: Done) -> None:
+        """Take a reading without waiting; `done` is called when it is durable, or cannot be, in order of delivery."""
         if self._closed:
-            done(NotDurable("a reading was not stored: the service is stopping; its message will be delivered again"))
+            done(NotDurable(STOPPING))
             return
         self._accepted += 1
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        stored.add_done_callback(lambda future: done(cast("NotDurable | None", future.exception())))
-        self._queue.put(reading, time.monotonic(), stored)
-        self._wake.set()
+        queue = self._queue
+        queue.put(reading, time.monotonic(), done)
+        if queue.awaited == 1 or len(queue) == self._batch_rows:  # else the writer knows already when it is due
+            self._wake.set()
         for observer in self._observers:
             observer(reading)
 
@@ -148,18 +168,17 @@ class Pipeline:
         self._on_identity(meter_id, identity, seen_us)
 
     async def quarantine(self, poison: Poison) -> None:
-        """Keep a message that can never become a reading and return when it is committed.
+        """Keep a message that can never become a reading and return when it is durable.
 
         Raises:
             NotDurable: the database refuses it, or the service stopped first.
         """
-        while len(self._poisons) >= POISON_CAPACITY and not self._closed:
+        while self._poisons.full and not self._closed:
             self._has_room.clear()
             await self._has_room.wait()
         if self._closed:
             raise NotDurable(f"a message of {poison.source} was not quarantined: the service is stopping")
-        stored: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._poisons.append((poison, stored))
+        stored = self._poisons.put(poison)
         self._wake.set()
         await stored
 
@@ -168,14 +187,15 @@ class Pipeline:
     def stats(self) -> PipelineStats:
         """Return all counters at this moment."""
         oldest_s = self._queue.oldest_arrival_s()
+        totals = self._spool.totals if self._spool is not None else None
         return PipelineStats(
             accepted=self._accepted,
             stored=self._written.stored,
             merged=self._written.merged,
             quarantined=self._written.quarantined,
-            lost=self._ledger.readings,
+            lost=self._ledger.readings + (totals.lost if totals else 0),
             refused=self._refused,
-            poisoned=self._poisoned,
+            poisoned=self._poisons.kept,
             batches=self._batches,
             failures=self._patience.failures,
             write_seconds=self._write_seconds,
@@ -184,11 +204,15 @@ class Pipeline:
             depth=self._queue.depth,
             capacity=self._queue.capacity_rows,
             database_up=self._patience.database_up,
+            in_spool=totals.readings if totals else 0,
+            recovered=totals.recovered if totals else 0,
+            spool=self._drain.stats(self._now_us()) if self._drain else None,
+            commit_age=self._ages.histogram(),
         )
 
     def losses(self) -> tuple[Loss, ...]:
         """Return the losses that are not yet in the table `reading_loss`."""
-        return self._ledger.pending()
+        return self._losses.pending()
 
     # The task.
 
@@ -199,23 +223,35 @@ class Pipeline:
         """
         self._stopping.clear()
         self._closed = False
-        writing = asyncio.create_task(self._write_all(), name="pipeline-writer")
+        writing = asyncio.create_task(self._work(), name="pipeline-writer")
         try:
             await asyncio.shield(writing)
         except asyncio.CancelledError:
             try:
-                await self._drain(writing)
+                await self._finish(writing)
             finally:
                 writing.cancel()
                 self._close()
             raise
 
-    async def _drain(self, writing: asyncio.Task[None]) -> None:
-        self._losses_due_s = 0.0
+    async def _work(self) -> None:
+        if self._drain is None:
+            await self._write_all()
+            return
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._drain.run(), name="pipeline-drain")
+            await self._write_all()
+
+    async def _finish(self, writing: asyncio.Task[None]) -> None:
+        self._losses.hasten()
         self._stopping.set()
         self._wake.set()
+        if self._drain is not None:
+            self._drain.wake()
         await asyncio.wait({writing}, timeout=self._drain_timeout_s)
         self._writer.abort()
+        if self._drain is not None:
+            self._drain.abort()
         await asyncio.wait({writing}, timeout=self._drain_timeout_s)
         if writing.done() and not writing.cancelled() and (error := writing.exception()) is not None:
             log.error("pipeline_failed_while_stopping", exc_info=error)
@@ -224,9 +260,10 @@ class Pipeline:
         try:
             async with self._writer:
                 while await self._something_due():
-                    await self._write_poisons()
+                    await self._poisons.write(self._keep_poisons)
                     await self._write_batch()
-                    await self._write_losses()
+                    self._has_room.set()
+                    await self._losses.write()
         except StoreError as error:
             if not self._stopping.is_set():
                 raise
@@ -238,7 +275,7 @@ class Pipeline:
         """Wait until there is something to write; False when the service stops and there is nothing more."""
         while True:
             now_s = time.monotonic()
-            losses_due_s = self._losses_due_s if self._ledger else math.inf
+            losses_due_s = self._losses.due_s()
             if self._stopping.is_set():
                 return bool(self._poisons or len(self._queue) or losses_due_s <= now_s)
             due_s = min(losses_due_s, self._queue.due_s(self._batch_age_s, self._awaited_age_s))
@@ -251,52 +288,35 @@ class Pipeline:
         batch = self._queue.take(self._batch_rows)
         if batch.readings:
             started_s = time.monotonic()
-            result = await self._patience.until_stored(lambda: self._writer.write(batch.readings))
-            self._write_seconds += time.monotonic() - started_s
-            self._batches += 1
-            self._last_commit_us = self._now_us()
-            self._written += result
+            result = await self._patience.until_stored(
+                lambda: self._writer.write(batch.readings),
+                partial(self._drain.keep, batch.readings) if self._drain else None,
+            )
+            if result is not None:
+                committed_s = time.monotonic()
+                self._write_seconds += committed_s - started_s
+                self._ages.add(batch.arrivals_s(), committed_s)
+                self._batches += 1
+                self._last_commit_us = self._now_us()
+                self._written += result
         self._queue.done()
-        self._has_room.set()
-        for _, _, stored in batch.awaited:
-            if not stored.done():
-                stored.set_result(None)
+        for _, _, done in batch.awaited:
+            done(None)
 
-    async def _write_poisons(self) -> None:
-        while self._poisons:
-            some = [self._poisons[place] for place in range(min(len(self._poisons), POISONS_AT_ONCE))]
-            messages = [poison for poison, _ in some]
-            refusal: NotDurable | None = None
-            try:
-                await self._patience.until_stored(lambda: store_poisons(self._pool, messages))  # noqa: B023 - awaited here
-                self._poisoned += len(some)
-            except StoreUnavailable:
-                raise
-            except StoreError as error:
-                refusal = NotDurable(str(error))
-                log.exception("quarantine_refused", messages=len(some))
-            for _, stored in some:
-                self._poisons.popleft()
-                if not stored.done():
-                    stored.set_result(None) if refusal is None else stored.set_exception(refusal)
-            self._has_room.set()
+    async def _keep_poisons(self, poisons: Sequence[Poison]) -> None:
+        await self._patience.until_stored(
+            lambda: store_poisons(self._pool, poisons, timeout_s=self._live_timeout_s),
+            partial(self._drain.keep_poisons, poisons) if self._drain else None,
+        )
 
-    async def _write_losses(self) -> None:
-        """Write down losses if it is their time; when that fails they wait, and readings go first."""
-        now_s = time.monotonic()
-        if not self._ledger or now_s < self._losses_due_s:
-            return
-        self._losses_due_s = now_s + LOSSES_EVERY_S
-        record = self._ledger.record(self._now_us())
-        readings = sum(loss.readings for loss in record.losses)
-        try:
-            await write_losses(self._pool, record.losses, record.recorded_us)
-        except StoreError as error:
-            self._patience.failures += 1
-            log.warning("losses_not_written", readings=readings, meters=len(record.losses), error=str(error))
-        else:
-            self._ledger.written()
-            log.warning("readings_lost", readings=readings, meters=len(record.losses))
+    def _is_late(self) -> bool:
+        """Whether live data needs all that the database has to give."""
+        oldest_s = self._queue.oldest_arrival_s()
+        return oldest_s is not None and time.monotonic() - oldest_s > 2 * self._batch_age_s
+
+    def _take_note(self, outcome: WriteResult) -> None:
+        self._written += outcome
+        self._wake.set()  # losses may go now that the database is back
 
     def _close(self) -> None:
         """Account for all that is still here: awaited readings are handed back, polled ones are lost."""
@@ -307,18 +327,8 @@ class Pipeline:
         for _, reading in remaining.polled:
             self._ledger.add(reading, STOPPED)
         self._refused += len(remaining.awaited)
-        undone = [stored for _, _, stored in remaining.awaited] + [stored for _, stored in self._poisons]
-        self._poisons.clear()
-        for stored in undone:
-            if not stored.done():
-                stored.set_exception(NotDurable("a message was not stored: the service stopped first"))
+        for _, _, done in remaining.awaited:
+            done(NotDurable("a message was not stored: the service stopped first"))
+        self._poisons.hand_back()
         self._has_room.set()
-        for loss in self._ledger.pending():
-            log.error(
-                "readings_lost_unrecorded",
-                meter_id=loss.meter_id,
-                readings=loss.readings,
-                first_time=to_datetime(loss.first_us).isoformat(),
-                last_time=to_datetime(loss.last_us).isoformat(),
-                reason=loss.reason,
-            )
+        self._losses.log_unrecorded()

@@ -1,19 +1,23 @@
 """The bounded queue between collectors and the database.
 
 Polled readings come from `offer`, which never waits: when the queue is full the oldest of them make room. Awaited ones
-come with a future and are never given up for others. The batch in hand counts until it is stored, so the bound holds
+come with a callback and are never given up for others. The batch in hand counts until it is stored, so the bound holds
 while the database is away.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from emsd.errors import NotDurable
 from emsd.readings import Reading
 
-__all__ = ["Batch", "ReadingQueue"]
+__all__ = ["Batch", "Done", "ReadingQueue"]
+
+Done = Callable[[NotDurable | None], None]
+"""Told once what became of an awaited reading: None is durable."""
 
 
 @dataclass(slots=True)
@@ -22,7 +26,11 @@ class Batch:
 
     readings: list[Reading] = field(default_factory=list)
     polled: list[tuple[float, Reading]] = field(default_factory=list)
-    awaited: list[tuple[float, Reading, asyncio.Future[None]]] = field(default_factory=list)
+    awaited: list[tuple[float, Reading, Done]] = field(default_factory=list)
+
+    def arrivals_s(self) -> list[float]:
+        """Return when each of them arrived, on the monotonic clock [s], in no particular order."""
+        return [arrived_s for arrived_s, _ in self.polled] + [arrived_s for arrived_s, _, _ in self.awaited]
 
 
 class ReadingQueue:
@@ -33,12 +41,17 @@ class ReadingQueue:
             raise ValueError(f"a queue needs room for at least one reading, not {capacity_rows}")
         self.capacity_rows = capacity_rows
         self._polled: deque[tuple[float, Reading]] = deque()
-        self._awaited: deque[tuple[float, Reading, asyncio.Future[None]]] = deque()
+        self._awaited: deque[tuple[float, Reading, Done]] = deque()
         self._in_hand: Batch | None = None
 
     def __len__(self) -> int:
         """How many readings wait to be taken out."""
         return len(self._polled) + len(self._awaited)
+
+    @property
+    def awaited(self) -> int:
+        """How many awaited readings wait to be taken out."""
+        return len(self._awaited)
 
     @property
     def depth(self) -> int:
@@ -61,9 +74,9 @@ class ReadingQueue:
         self._polled.append((arrived_s, reading))
         return oldest
 
-    def put(self, reading: Reading, arrived_s: float, stored: asyncio.Future[None]) -> None:
+    def put(self, reading: Reading, arrived_s: float, done: Done) -> None:
         """Append an awaited reading; the caller has seen that there is room."""
-        self._awaited.append((arrived_s, reading, stored))
+        self._awaited.append((arrived_s, reading, done))
 
     def take(self, max_rows: int) -> Batch:
         """Take out the oldest readings as the batch in hand."""

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-__all__ = ["PipelineStats"]
+from emsd.ingest.ages import AgeHistogram
+
+__all__ = ["PipelineStats", "SpoolStats"]
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStats:
+    """The spool at one moment; counts are since it was opened."""
+
+    available: bool
+    """False from a call that its disk refused until the next that succeeds."""
+    readings: int
+    batches: int
+    bytes: int
+    """What its files take of the disk, those set aside excepted."""
+    oldest_age_s: float
+    """How long the oldest batch has been there [s]; 0 when there is none."""
+    saved_readings: int
+    """Readings that went to the spool because the database did not take them in time."""
+    drained_readings: int
+    """Readings that went from the spool to the database."""
+    dropped_readings: int
+    """Readings that were given up because the bound was reached; they are among the lost."""
+    recovered_readings: int
+    """Readings that an earlier process had left there."""
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineStats:
     """The pipeline at one moment; counts are since it was made.
 
-    Always `accepted = stored + merged + quarantined + lost + refused + depth`.
+    Always `accepted + recovered = stored + merged + quarantined + lost + refused + depth + in_spool`.
     """
 
     accepted: int
@@ -22,7 +46,7 @@ class PipelineStats:
     quarantined: int
     """Readings that can never be stored, kept with their reason."""
     lost: int
-    """Polled readings that were given up; by meter and time in the table `reading_loss`."""
+    """Readings that were given up; by meter and time in the table `reading_loss`."""
     refused: int
     """Awaited readings handed back as not durable, because the service stopped first."""
     poisoned: int
@@ -41,3 +65,10 @@ class PipelineStats:
     capacity: int
     database_up: bool
     """False from a failed attempt to write until the next that succeeds."""
+    in_spool: int = 0
+    """Readings held on disk now."""
+    recovered: int = 0
+    """Readings that an earlier process had left in the spool."""
+    spool: SpoolStats | None = None
+    commit_age: AgeHistogram = field(default_factory=AgeHistogram)
+    """Time from the arrival of a reading until its commit; what went through the spool is not in it."""

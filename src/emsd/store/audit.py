@@ -48,13 +48,21 @@ async def stored_readings(
 
 
 async def lost_readings(pool: Pool, *, from_: datetime) -> int:
-    """Return how many readings were recorded as lost since `from_`."""
+    """Return how many readings that had been taken were recorded as lost since `from_`."""
+    return await _losses(pool, from_, taken=True)
+
+
+async def unpolled_readings(pool: Pool, *, from_: datetime) -> int:
+    """Return how many readings were recorded since `from_` as never taken, because nobody polled."""
+    return await _losses(pool, from_, taken=False)
+
+
+async def _losses(pool: Pool, from_: datetime, *, taken: bool) -> int:
     async with session(pool, "count losses") as connection:
-        return int(
-            await connection.fetchval(
-                "SELECT coalesce(sum(readings), 0) FROM reading_loss WHERE recorded_at >= $1", from_
-            )
+        total = await connection.fetchval(
+            "SELECT coalesce(sum(readings), 0) FROM reading_loss WHERE recorded_at >= $1 AND taken = $2", from_, taken
         )
+    return int(total)
 
 
 async def quarantined(pool: Pool, *, from_: datetime) -> int:

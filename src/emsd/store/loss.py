@@ -34,16 +34,19 @@ class Loss:
     reason: str
 
 
-async def write_losses(pool: Pool, losses: Sequence[Loss], recorded_us: int) -> None:
+async def write_losses(pool: Pool, losses: Sequence[Loss], recorded_us: int, *, timeout_s: float = TIMEOUT_S) -> None:
     """Write the records, all or none; repeating the call with the same arguments changes nothing.
+
+    Opening a session and writing have `timeout_s` [s] each, and never more than TIMEOUT_S.
 
     Raises:
         StoreUnavailable: not now; call again with the same arguments.
         StoreError: a person must act.
     """
     recorded_at = to_datetime(recorded_us)
-    async with session(pool, "write down lost readings") as connection:
-        with deadline(connection, TIMEOUT_S):
+    at_most_s = min(timeout_s, TIMEOUT_S)
+    async with session(pool, "write down lost readings", timeout_s=at_most_s) as connection:
+        with deadline(connection, at_most_s):
             await connection.executemany(
                 INSERT,
                 [

@@ -13,6 +13,7 @@ does not know of, and writing the same batch again changes nothing.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ log = structlog.get_logger(__name__)
 
 DOING: Final = "store readings"
 WRITE_TIMEOUT_S: Final = 60.0
+LEAST_TIMEOUT_S: Final = 0.1
 MINUTE_US: Final = 60_000_000
 
 # One row for each minute of the batch. A bucket is an exact number of minutes, so to_timestamp's double is exact too.
@@ -104,10 +106,13 @@ class ReadingWriter:
         """
         if not readings:
             return WriteResult(0, 0, 0)
+        began_s = time.monotonic()
         async with self._one_at_a_time:
             with store_errors(DOING):
                 async with self._session() as connection:
-                    with deadline(connection, self._timeout_s):
+                    # Opening a session counts as well: who waits does not care what for.
+                    left_s = max(LEAST_TIMEOUT_S, self._timeout_s - (time.monotonic() - began_s))
+                    with deadline(connection, left_s):
                         return await self._write(connection, readings)
 
     def abort(self) -> None:
@@ -169,11 +174,11 @@ class ReadingWriter:
     @asynccontextmanager
     async def _session(self) -> AsyncIterator[Session]:
         if not self._keeps_session:
-            async with self._pool.acquire(timeout=CONNECT_TIMEOUT_S) as connection:
+            async with self._pool.acquire(timeout=min(CONNECT_TIMEOUT_S, self._timeout_s)) as connection:
                 yield connection
             return
         if self._kept is None:
-            self._kept = await self._pool.acquire(timeout=CONNECT_TIMEOUT_S)
+            self._kept = await self._pool.acquire(timeout=min(CONNECT_TIMEOUT_S, self._timeout_s))
         try:
             yield self._kept
         except BaseException:
