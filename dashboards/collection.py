@@ -18,9 +18,19 @@ _CHOSEN: Final = chosen("key", "meter")
 _SUCCESS: Final[Steps] = ((None, RED), (95.0, AMBER), (99.5, GREEN))
 _ANY: Final[Steps] = ((None, GREEN), (1.0, RED))
 _RATE: Final = "100.0 * sum(polls_ok + polls_partial) / nullif(sum(polls_expected), 0)"
-_STATES: Final[Labels] = {"0": ("starting", BLUE), "1": ("ok", GREEN), "2": ("degraded", AMBER), "3": ("down", RED)}
+_STATES: Final[Labels] = {
+    "0": ("starting", BLUE),
+    "1": ("ok", GREEN),
+    "2": ("degraded", AMBER),
+    "3": ("down", RED),
+    "4": ("frozen", AMBER),
+    "5": ("wrong", RED),
+    "6": ("resting", BLUE),
+}
 _STATE_NAMES: Final[Labels] = {text: (text, color) for text, color in _STATES.values()}
-_STATE_NUMBER: Final = "array_position(ARRAY['starting', 'ok', 'degraded', 'down'], state) - 1"
+_STATE_NUMBER: Final = (
+    "array_position(ARRAY['starting', 'ok', 'degraded', 'down', 'frozen', 'wrong', 'resting'], state) - 1"
+)
 
 
 def _minutes(columns: str) -> str:
@@ -77,7 +87,7 @@ WHERE {_CHOSEN}""",
             f"""{with_ctes(PLANT)}
 SELECT coalesce(sum(readings), 0) AS readings
 FROM reading_loss JOIN plant USING (meter_id)
-WHERE last_time >= $__timeFrom() AND first_time <= $__timeTo() AND {_CHOSEN}""",
+WHERE taken AND last_time >= $__timeFrom() AND first_time <= $__timeTo() AND {_CHOSEN}""",
             COUNT,
             steps=_ANY,
         ),
@@ -193,7 +203,7 @@ def _not_kept() -> list[Panel]:
     return [
         records(
             "Losses",
-            "Which readings could not be kept, over which time and why, of those that lie in the shown range.",
+            "Which readings could not be kept or were never taken, when and why, of those in the shown range.",
             f"""{with_ctes(PLANT)}
 SELECT recorded_at AS "Recorded", name AS "Meter", readings AS "Readings", first_time AS "First", last_time AS "Last",
        reason AS "Reason"

@@ -27,7 +27,7 @@ def test_an_error_may_be_half_a_percent_plus_one_count(measured_kwh: float | Non
 
 
 def verdict(*comparisons: Comparison, lost: int = 0, missing_messages: int = 0, quarantined: int = 0) -> Verdict:
-    return Verdict(datetime(2026, 1, 1, tzinfo=UTC), comparisons, lost, missing_messages, 5, quarantined, POLLS)
+    return Verdict(datetime(2026, 1, 1, tzinfo=UTC), comparisons, lost, 0, missing_messages, 5, quarantined, POLLS)
 
 
 def test_one_wrong_meter_or_one_lost_reading_makes_the_verdict_wrong() -> None:

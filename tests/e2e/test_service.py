@@ -43,7 +43,7 @@ def example(mosquitto: PrivateMosquitto) -> LoadedPlant:
 
 
 def settings(port: int) -> Settings:
-    return Settings(api_port=port, health_interval_s=1.0, accounting_interval_s=0.5)
+    return Settings(api_port=port, health_interval_s=1.0, accounting_interval_s=0.5, spool_folder="")
 
 
 @asynccontextmanager

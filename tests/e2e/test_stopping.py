@@ -69,7 +69,7 @@ async def test_it_stops_within_ten_seconds_behind_a_network_that_swallows_all(
     network = Network(parts.hostname, parts.port)
     async with Simulator(example.plant, example.profiles, free_ports=True) as simulator, network.open() as way:
         url = parts._replace(netloc=parts.netloc.replace(f":{parts.port}", f":{way}")).geturl()
-        settings = Settings(api_port=free_port(), health_interval_s=1.0, accounting_interval_s=0.5)
+        settings = Settings(api_port=free_port(), health_interval_s=1.0, accounting_interval_s=0.5, spool_folder="")
         service = Service(settings, served(example, simulator), url)
         task = asyncio.create_task(service.run(), name="service-under-test")
         async with (

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import typer
 
-from emsd.cli import check, migrate, run, schema, servers, simulate, token
+from emsd.cli import check, migrate, probe, profiles, quarantine, run, scan, schema, servers, simulate, token
 from emsd.cli.demo import command as demo
 
 __all__ = ["app"]
@@ -22,9 +22,15 @@ app = typer.Typer(
 )
 app.command()(demo.demo)
 app.command()(check.check)
+app.command()(probe.probe)
+app.command()(scan.scan)
 app.command()(run.run)
+app.command()(run.collect)
+app.command()(run.serve)
 app.command()(migrate.migrate)
 app.command()(schema.schema)
 app.command()(simulate.simulate)
+app.add_typer(profiles.app, name="profiles")
 app.add_typer(servers.app, name="servers")
+app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(token.app, name="token")

@@ -173,6 +173,7 @@ class _Demo:
             **os.environ,
             "EMSD_DATABASE_URL": stage.postgres.url,
             "EMSD_PLANT": str(plant_file),
+            "EMSD_SPOOL_FOLDER": str(plant_file.parent / "spool"),
             "EMSD_API_HOST": "127.0.0.1",
             "EMSD_API_PORT": str(port),
             "EMSD_LOG_FORMAT": "json",

@@ -80,6 +80,7 @@ class Verdict:
     since: datetime
     comparisons: Sequence[Comparison]
     lost: int
+    unpolled: int
     missing_messages: int
     published: int
     quarantined: int
@@ -100,6 +101,7 @@ class Verdict:
         yield (
             f"{polls.expected:,} polls due: {polls.ok:,} answered, {polls.partial:,} in part, {polls.failed:,} failed, "
             f"{polls.skipped:,} skipped"
+            + (f"; {self.unpolled:,} that nobody polled while the service was away" if self.unpolled else "")
         )
         yield (
             f"{self.published:,} MQTT messages published, {self.missing_messages:,} of them not stored; "
@@ -125,6 +127,7 @@ async def judge(evidence: Evidence) -> Verdict:
         since=since,
         comparisons=compare(loaded, evidence.simulator.truth, evidence.meter_ids, measured, since),
         lost=await audit.lost_readings(evidence.pool, from_=evidence.began),
+        unpolled=await audit.unpolled_readings(evidence.pool, from_=evidence.began),
         missing_messages=await evidence.missing_messages(),
         published=sum(evidence.simulator.published.values()),
         quarantined=await audit.quarantined(evidence.pool, from_=evidence.began),

@@ -14,7 +14,7 @@ from typing import Any, Final
 from emsd.accounting import Accounting, accounts_of
 from emsd.plant.loader import LoadedPlant, load_plant
 from emsd.plant.models import Plant
-from emsd.plant.mqtt_connection import MqttConnection
+from emsd.plant.mqtt_connection import BrokerConnection
 from emsd.readings import instant_us
 from emsd.store.migrations import migrate
 from emsd.store.plant import sync_plant
@@ -68,7 +68,7 @@ class DemoPlant:
         """Return the same with every MQTT connection at the private broker on `port`."""
         connections = tuple(
             each.model_copy(update={"host": "127.0.0.1", "port": port, "username": None, "password": None})
-            if isinstance(each, MqttConnection)
+            if isinstance(each, BrokerConnection)
             else each
             for each in self.loaded.plant.connections
         )
