@@ -91,8 +91,8 @@ def _voltages(known: Mapping[str, float], wanted: set[str]) -> Iterator[Evidence
     if not asked:
         return
     near = [name for name in asked if name in known and _is_nominal(known[name])]
-    shown = ", ".join(f"{known[name]:.4g}" for name in asked[:3] if name in known) or "none"
-    yield Evidence(f"voltages {shown} V", len(near) / len(asked), 4.0)
+    shown = ", ".join(f"{known[name]:.4g}" for name in asked[:3] if name in known)
+    yield Evidence(f"voltages {shown} V" if shown else "no voltages", len(near) / len(asked), 4.0)
     phases, lines = _present(known, _PHASE_V), _present(known, _LINE_V)
     for name, group in (("phase", phases), ("line", lines)):
         if len(group) == 3 and max(group) > 0:
@@ -102,6 +102,10 @@ def _voltages(known: Mapping[str, float], wanted: set[str]) -> Iterator[Evidence
         ratio = sum(lines) / sum(phases)
         right = abs(ratio / math.sqrt(3.0) - 1.0) < 0.05
         yield Evidence(f"line over phase voltage is {ratio:.3g}", float(right), 3.0)
+
+
+def _volts(value: float) -> str:
+    return f"{value:,.1f}" if 0.05 <= abs(value) < 1e6 else f"{value:.3g}"
 
 
 def _is_nominal(value: float) -> bool:

@@ -113,18 +113,17 @@ class Poll:
             instant.values = [None] * len(instant.values)
             instant.quality |= int(Quality.STALE)
 
-    def readings(self, meter_id: int, unsupported: Sequence[str], after_us: int = 0) -> Iterator[Reading]:
-        """Yield what was answered; the first reading says what is missing, and what this device never has.
+    def readings(self, meter_id: int, after_us: int = 0) -> Iterator[Reading]:
+        """Yield what was answered; the first reading says what is missing.
 
         `after_us` is the time of the meter's last reading [us]. Readings keep the clock's time, wherever it was set to;
         only where it stands still they follow each other by a microsecond, as two of one instant would become one row.
         """
         first = self.instants[0]
-        for names, reason in ((self.missing, int(Quality.MISSING)), (unsupported, int(Quality.NOT_AVAILABLE))):
-            if names:
-                first.names += names
-                first.values += [None] * len(names)
-                first.quality |= reason
+        if self.missing:
+            first.names += self.missing
+            first.values += [None] * len(self.missing)
+            first.quality |= int(Quality.MISSING)
         for instant in self.instants:
             time_us = instant.time_us
             if 0 <= after_us - time_us < STANDSTILL_US:

@@ -11,6 +11,8 @@ from collections import deque
 from collections.abc import Callable
 from functools import partial
 
+import structlog
+
 from collectors.modbus.acquaintance import Acquaintance
 from collectors.modbus.backing_off import Absence, Holds
 from collectors.modbus.book import GATEWAY_EXCEPTIONS, Book
@@ -29,6 +31,8 @@ from emsd.plant.modbus_connections import ModbusConnection
 from emsd.plant.modbus_map import ModbusMap, Table
 
 __all__ = ["Unit"]
+
+log = structlog.get_logger(__name__)
 
 
 class Unit:
@@ -74,6 +78,7 @@ class Unit:
         )
         self._periods: dict[float, int] = {}
         self._poll: Poll | None = None
+        self._said_unsupported: tuple[str, ...] = ()
         self._tries_to_begin = 0
         self._last_reading_us = 0
 
@@ -150,8 +155,11 @@ class Unit:
             await self._renew_acquaintance(client)
         self._tries_to_begin = 0
         wall_us = self._now_us()
-        numbers = {rate_s: self._ticks.period_number(rate_s, wall_us) for rate_s in self._reads.rates_s}
-        periods = {rate_s: number for rate_s, number in numbers.items() if self._periods.get(rate_s) != number}
+        periods: dict[float, int] = {}
+        for rate_s in self._reads.rates_s:
+            number = self._ticks.period_number(rate_s, wall_us)
+            if self._periods.get(rate_s) != number:
+                periods[rate_s] = number
         requests = deque(self._reads.requests(tuple(periods)))
         probes = self._absence.probes
         if probes:
@@ -170,6 +178,10 @@ class Unit:
                 f"meter {self.key}: the device has SunSpec models {sorted(models)}, none of which its profile reads; "
                 "choose another profile"
             )
+        if self._reads.unsupported != self._said_unsupported:
+            # They are simply absent from its readings: nothing is wrong with a device that lacks a model.
+            self._said_unsupported = self._reads.unsupported
+            log.info("quantities_not_offered", meter=self.key, models=sorted(models), names=self._reads.unsupported)
 
     async def _renew_acquaintance(self, client: ModbusClient) -> None:
         line = Line(partial(self._dialogue.ask, client), partial(self._prove, client))
@@ -236,7 +248,7 @@ class Unit:
         self._absence.succeeded()
         answered = MeterState.OK if poll.complete else MeterState.DEGRADED
         self._book.state(answered if believed else MeterState.FROZEN)
-        for reading in poll.readings(self.health.meter_id, self._reads.unsupported, self._last_reading_us):
+        for reading in poll.readings(self.health.meter_id, self._last_reading_us):
             self._last_reading_us = reading.time_us
             self._sink.offer(reading)
 

@@ -118,5 +118,5 @@ def test_answers_of_one_poll_around_a_jump_backwards_are_readings_of_their_own_i
     poll = Poll(deque(), {}, 0, 0.0, 1.0)
     poll.take(first, [5.0], 0, NOON_US)
     poll.take(second, [6.0], 0, NOON_US - HOUR_US)
-    readings = list(poll.readings(1, (), NOON_US))
+    readings = list(poll.readings(1, NOON_US))
     assert [reading.time_us for reading in readings] == [NOON_US + 1, NOON_US - HOUR_US]

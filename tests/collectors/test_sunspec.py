@@ -19,7 +19,7 @@ from emsd.errors import CollectError, DeviceException, NoReply
 from emsd.plant.models import Plant
 from emsd.plant.profile import Profile
 from emsd.plant.sunspec_map import SunspecPoint
-from emsd.readings import Reading
+from emsd.readings import Quality, Reading
 from simulator import Simulator
 from tests.collectors.support import MemorySink, profile
 
@@ -235,6 +235,15 @@ async def test_an_inverter_is_read_whatever_models_it_has_and_in_any_order(chain
     assert mine.value("energy_export_kwh") == pytest.approx(
         theirs.points["TotWhInj" if first == 701 else "WH"].cvalue / 1000.0, rel=1e-6, abs=2.0
     )
+
+
+async def test_what_a_devices_models_lack_is_absent_and_no_flaw_of_its_readings() -> None:
+    plant = one_meter_plant("sunspec_inverter")
+    shipped = {"sunspec_inverter": profile("sunspec_inverter")}
+    async with Simulator(plant, shipped, free_ports=True, sunspec_models={"sunspec_inverter": (101,)}) as simulator:
+        mine = await one_reading(simulator, plant, shipped)
+    assert {"current_l2_a", "voltage_l3_n_v", "voltage_l1_l2_v"}.isdisjoint(mine.columns)
+    assert mine.quality == Quality.GOOD
 
 
 @pytest.mark.parametrize("name", ["sunspec_meter", "sunspec_weather"])

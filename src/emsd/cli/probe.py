@@ -17,14 +17,15 @@ from emsd.cli.outcome import one_sentence
 from emsd.errors import SettingsError, Unreachable
 
 if TYPE_CHECKING:
+    from collectors.commissioning.nameplate import Nameplate
     from collectors.commissioning.probing import Candidate, Guess
     from emsd.cli.modbus_target import Target
 
 __all__ = ["Address", "BaudRate", "Kind", "Parity", "ProfileFolders", "probe", "progress"]
 
-Address: TypeAlias = Annotated[
-    str | None, typer.Argument(help="HOST, HOST:PORT or the path of a serial port; absent with --meter.")
-]
+_PLACE = "HOST, HOST:PORT or the path of a serial port"
+
+Address: TypeAlias = Annotated[str | None, typer.Argument(help=f"{_PLACE}.")]
 Kind: TypeAlias = Annotated[
     str | None,
     typer.Option(
@@ -41,7 +42,7 @@ _USUAL_UNITS = (1, 255, 2, 3, 247)
 
 
 def probe(
-    address: Address = None,
+    address: Annotated[str | None, typer.Argument(help=f"{_PLACE}; absent with --meter.")] = None,
     unit: Annotated[
         list[int] | None, typer.Option("--unit", min=0, max=255, help="Unit id to ask; may be given more than once.")
     ] = None,
@@ -50,9 +51,7 @@ def probe(
         Path, typer.Option(envvar="EMSD_PLANT", show_envvar=True, help="The plant's description, for --meter.")
     ] = Path("plant.yaml"),
     meter: Annotated[str | None, typer.Option(help="Take address, unit and profile from this meter.")] = None,
-    profiles: Annotated[
-        list[Path] | None, typer.Option("--profiles", help="A folder with profiles of your own.")
-    ] = None,
+    profiles: ProfileFolders = None,
     kind: Kind = None,
     baud: BaudRate = 9600,
     parity: Parity = "none",
@@ -101,6 +100,7 @@ def _probe(
     as_json: bool,
 ) -> None:
     from collectors.commissioning import probing
+    from collectors.commissioning.nameplate import read_nameplate
     from emsd.cli import probe_view as view
     from emsd.cli.run import run_until_stopped
     from emsd.plant.source import list_or_hint
@@ -113,10 +113,15 @@ def _probe(
         raise SettingsError(f"profile {name} is not of a Modbus device; choose one that is")
     devices = [probing.open_device(target.connection, unit, timeout_s, registers) for unit in units]
     found: list[Candidate] = []
+    plates: list[Nameplate] = []
 
     async def work() -> None:
         try:
             found.extend(await probing.probe(devices, registers, say=say))
+            answered = next((device for device in devices if found and device.unit == found[0].unit), None)
+            if answered is not None and registers.sunspec_bases:
+                plate = await read_nameplate(answered, registers.sunspec_bases)
+                plates.extend([plate] if plate is not None else [])
         finally:
             for device in devices:
                 device.close()
@@ -128,9 +133,13 @@ def _probe(
             "check address, unit id, wiring and speed, and that no other client holds the device's only connection"
         )
     if as_json:
-        typer.echo(json.dumps({"profile": name, "candidates": [view.candidate_data(each) for each in found]}, indent=1))
+        told: dict[str, object] = {"profile": name, "candidates": [view.candidate_data(each) for each in found]}
+        for plate in plates:
+            told["sunspec"] = view.nameplate_data(plate)
+        typer.echo(json.dumps(told, indent=1))
         return
     view.show(
+        *(view.nameplate_table(plate) for plate in plates),
         view.candidates_table(name, found),
         view.values_table(found[0], registers),
         view.advice_on(name, found[0], registers),

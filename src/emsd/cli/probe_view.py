@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
+    from collectors.commissioning.nameplate import Nameplate
     from collectors.commissioning.probing import Candidate, Guess
     from emsd.plant.modbus_map import ModbusMap
 
-__all__ = ["advice_on", "candidate_data", "candidates_table", "guess_data", "guesses_table", "show", "values_table"]
+__all__ = [
+    "advice_on",
+    "candidate_data",
+    "candidates_table",
+    "guess_data",
+    "guesses_table",
+    "nameplate_data",
+    "nameplate_table",
+    "show",
+    "values_table",
+]
 
 _WIDTH_OF_A_FILE = 160
 _SHOWN = 8
@@ -50,6 +62,24 @@ def guess_data(guess: Guess) -> dict[str, Any]:
     }
 
 
+def nameplate_data(plate: Nameplate) -> dict[str, Any]:
+    """Return a SunSpec device's models and rating as plain data."""
+    return asdict(plate)
+
+
+def nameplate_table(plate: Nameplate) -> RenderableType:
+    """Return a SunSpec device's models and rating as a table."""
+    from rich.table import Table
+
+    rated = "" if plate.rated_power_kw is None else f", rated {plate.rated_power_kw:g} kW by its nameplate"
+    table = Table(title=f"SunSpec models of the device{rated}", title_justify="left")
+    for column in ("model", "address", "definition"):
+        table.add_column(column, justify="left" if column == "definition" else "right")
+    for model in plate.models:
+        table.add_row(str(model.number), str(model.address), model.title)
+    return table
+
+
 def candidates_table(name: str, found: Sequence[Candidate]) -> RenderableType:
     """Return the ways to read a device as a table, the likeliest first."""
     from rich.table import Table
@@ -77,10 +107,17 @@ def values_table(best: Candidate, registers: ModbusMap) -> RenderableType:
     raw = dict(_raw_words(best))
     for point in registers.delivered:
         value = best.values.get(point.quantity)
-        shown = "not answered" if point.quantity in best.refused else "-" if value is None else f"{value:,.6g}"
+        shown = "not answered" if point.quantity in best.refused else _number(value)
         place, words = raw.get(point.quantity, ("", ""))
         table.add_row(point.quantity, shown, BY_NAME[point.quantity].unit, place, words)
     return table
+
+
+def _number(value: float | None) -> str:
+    """Write a number with six digits; counters may have more of them."""
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if 1e6 <= abs(value) < 1e15 else f"{value:,.6g}"
 
 
 def _raw_words(candidate: Candidate) -> Iterator[tuple[str, tuple[str, str]]]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -55,6 +55,8 @@ __all__ = ["Service", "run_service"]
 
 _log = structlog.get_logger(__name__)
 
+_LAST_WORDS_S: Final = 2.0
+"""Time to write down the collectors' health once more when the service stops [s]."""
 _DATABASE_GRACE_S: Final = 6.0
 """Time to write what is left when the service stops [s]; the pipeline takes up to five of them."""
 
@@ -278,13 +280,23 @@ class Service:
         }
 
     async def _record_health(self, recorder: HealthRecorder) -> None:
-        while True:
-            await asyncio.sleep(self._settings.health_interval_s)
+        async def record() -> None:
             healths = [health for collector in self._collectors() for health in collector.health()]
             try:
                 await recorder.record(wall_clock_us(), healths)
             except StoreUnavailable as error:
                 _log.warning("collector_health_waits", reason=str(error))
+
+        try:
+            while True:
+                await asyncio.sleep(self._settings.health_interval_s)
+                await record()
+        except asyncio.CancelledError:
+            # The collectors have stopped; what they did since the last time counts too.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_S):
+                    await record()
+            raise
 
     async def _serve_api(self, pool: Pool) -> None:
         registry = CollectorRegistry()
