@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
 
 import aiomqtt
 import numpy as np
@@ -20,16 +18,13 @@ import structlog
 from emsd.plant.models import Meter
 from emsd.plant.mqtt_connection import MqttConnection
 from emsd.plant.mqtt_map import MqttAvailability, MqttMap, MqttMessage, filled
+from simulator.broker import Pauses, client_of
 from simulator.payload import message_of, said_once, shown
 from simulator.truth import SimulatedPlant
 
 __all__ = ["MqttDevice", "MqttPublisher"]
 
 _log = structlog.get_logger(__name__)
-
-_FIRST_PAUSE_S: Final = 0.2
-_LONGEST_PAUSE_S: Final = 10.0
-_ACKNOWLEDGE_S: Final = 5.0
 
 
 @dataclass(slots=True)
@@ -83,14 +78,14 @@ class MqttPublisher:
 
     async def run(self) -> None:
         """Publish until cancelled, coming back with capped, jittered backoff when the broker goes away."""
-        pause_s = _FIRST_PAUSE_S
+        pauses = Pauses()
         for device in self.devices.values():
             device.next_tick = self._now_us() // device.interval_us + 1
         while True:
             try:
-                async with self._client() as client:
+                async with client_of(self.connection, self._client_id) as client:
                     self.connected = True
-                    pause_s = _FIRST_PAUSE_S
+                    pauses.reset()
                     await self._publish_all(client)
             except* aiomqtt.MqttError as group:
                 _log.warning(
@@ -98,20 +93,7 @@ class MqttPublisher:
                 )
             finally:
                 self.connected = False
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  (spreads reconnects, no secret)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def _client(self) -> aiomqtt.Client:
-        password = self.connection.password
-        return aiomqtt.Client(
-            self.connection.host,
-            self.connection.port,
-            identifier=self._client_id,
-            username=self.connection.username,
-            password=None if password is None else password.get_secret_value(),
-            keepalive=self.connection.keepalive_s,
-            timeout=_ACKNOWLEDGE_S,
-        )
+            await pauses.wait()
 
     async def _publish_all(self, client: aiomqtt.Client) -> None:
         async with asyncio.TaskGroup() as group:

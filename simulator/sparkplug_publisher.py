@@ -7,7 +7,6 @@ out other aliases, so that a host which keeps old ones is found out.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ from emsd.plant.models import Meter
 from emsd.plant.sparkplug_connection import SparkplugConnection
 from emsd.plant.sparkplug_map import SparkplugMap, SparkplugValue
 from emsd.quantities import BY_NAME, RUN_STATE_CODES, Kind
+from simulator.broker import ANSWER_S, Pauses, client_of
 from simulator.payload import shown
 from simulator.sparkplug_payload import BOOLEAN, DOUBLE, INT64, REBIRTH, Metric, asks_for_birth, payload_of
 from simulator.truth import SimulatedPlant
@@ -30,9 +30,6 @@ __all__ = ["SimulatedEdgeNode", "SparkplugDevice", "SparkplugPublisher"]
 
 _log = structlog.get_logger(__name__)
 
-_FIRST_PAUSE_S: Final = 0.2
-_LONGEST_PAUSE_S: Final = 10.0
-_ANSWER_S: Final = 5.0
 _SEQUENCES: Final = 256
 _DECIMALS: Final = 6
 
@@ -126,35 +123,22 @@ class SimulatedEdgeNode:
 
     async def run(self) -> None:
         """Publish until cancelled, coming back with capped, jittered backoff when the broker goes away."""
-        pause_s = _FIRST_PAUSE_S
+        pauses = Pauses()
         for device in self._devices:
             device.next_tick = self._now_us() // device.interval_us + 1
         while True:
             self._session = (self._session + 1) % _SEQUENCES
             try:
-                async with self._client() as client:
+                will = aiomqtt.Will(self._topic("NDEATH"), self._death(), qos=1)
+                async with client_of(self._connection, self._client_id, will) as client:
                     await client.subscribe(self._topic("NCMD"), qos=1)
-                    pause_s = _FIRST_PAUSE_S
+                    pauses.reset()
                     await self._live(client)
             except* aiomqtt.MqttError as group:
                 _log.warning("simulated_edge_node_offline", node="/".join(self._name), error=str(group.exceptions[0]))
             finally:
                 self.connected = False
-            await asyncio.sleep(pause_s * random.uniform(0.5, 1.0))  # noqa: S311  (spreads reconnects, no secret)
-            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-
-    def _client(self) -> aiomqtt.Client:
-        password = self._connection.password
-        return aiomqtt.Client(
-            self._connection.host,
-            self._connection.port,
-            identifier=self._client_id,
-            username=self._connection.username,
-            password=None if password is None else password.get_secret_value(),
-            keepalive=self._connection.keepalive_s,
-            timeout=_ANSWER_S,
-            will=aiomqtt.Will(self._topic("NDEATH"), self._death(), qos=1),
-        )
+            await pauses.wait()
 
     async def _live(self, client: aiomqtt.Client) -> None:
         """Be born, publish and answer until the connection is lost; say when it ends on purpose."""
@@ -166,7 +150,7 @@ class SimulatedEdgeNode:
                 for device in self._devices:
                     group.create_task(self._publish(client, device), name=f"simulated-device-{device.meter.key}")
         except asyncio.CancelledError:
-            async with asyncio.timeout(_ANSWER_S):
+            async with asyncio.timeout(ANSWER_S):
                 # A farewell keeps the broker from publishing the will.
                 await client.publish(self._topic("NDEATH"), self._death(), qos=1)
             raise

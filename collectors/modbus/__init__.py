@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from collectors.faults import unreadable
+from collectors.faults import each_readable
 from collectors.modbus.endpoint import ModbusEndpoint
 from collectors.modbus.unit import Unit
 from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
-from emsd.errors import Fault, PlantError
 from emsd.plant.connections import Connection
 from emsd.plant.modbus_connections import ModbusConnection
 
@@ -29,13 +28,5 @@ def open_collector(
     """
     if not isinstance(connection, ModbusConnection):
         raise TypeError(f"connection {connection.key} is {connection.kind}, not modbus_tcp or another kind of Modbus")
-    units: list[Unit] = []
-    faults: list[Fault] = []
-    for bound in meters:
-        try:
-            units.append(Unit(bound, connection, sink, now_us))
-        except ValueError as error:
-            faults.append(unreadable(bound, "Modbus", error))
-    if faults:
-        raise PlantError(faults)
+    units = each_readable(meters, "Modbus", lambda bound: Unit(bound, connection, sink, now_us))
     return ModbusEndpoint(connection, units)

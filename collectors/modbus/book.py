@@ -40,6 +40,14 @@ class Book:
             "values are not taken; check the device behind the gateway, or frozen_after_s of its profile"
         )
 
+    def makes_no_sense(self) -> None:
+        """Note that a poll was answered with values none of which can be true."""
+        self.health.errors["no_sense"] += 1
+        self.health.last_error = (
+            f"meter {self._key}: it answers, but none of its values can be true; "
+            "check profile, unit id and word order with `emsd probe`"
+        )
+
     def skipped(self, ticks: int) -> None:
         """Count ticks that were not served."""
         self.health.polls_expected += ticks

@@ -34,7 +34,11 @@ class Link(ModbusProtocol):
         self.unusable: CollectError | None = None
         """Why nothing can be asked any more."""
         self._waiting: asyncio.Future[bytes] | None = None
+        self._timeout_s = 0.0
+        self._deadline = 0.0
+        """Until when the request in flight may be answered, on the loop's clock [s]."""
         self._timer: asyncio.TimerHandle | None = None
+        """Looks at the deadline. It outlives requests that are answered: most are, and a timer each is dear."""
 
     @property
     def survives(self) -> bool:
@@ -62,6 +66,7 @@ class Link(ModbusProtocol):
         """Close it; doing so twice is harmless."""
         super().close(reconnect)
         self._fail(Unreachable("the connection is closed"))
+        self._stop_timer()
 
     def callback_new_connection(self) -> ModbusProtocol:
         """Refuse: pymodbus asks a listener for it, and a link never listens."""
@@ -80,16 +85,31 @@ class Link(ModbusProtocol):
     def _begin(self, frame: bytes, timeout_s: float, line_s: float = 0.0) -> asyncio.Future[bytes]:
         """Send a frame that takes `line_s` on the line together with its answer [s]."""
         waiting = self._waiting = self.loop.create_future()
-        self._timer = self.loop.call_later(timeout_s + line_s, self._timed_out, timeout_s)
+        self._timeout_s = timeout_s
+        self._deadline = self.loop.time() + timeout_s + line_s
+        if self._timer is None or self._timer.when() > self._deadline:
+            self._stop_timer()
+            self._timer = self.loop.call_at(self._deadline, self._look_at_deadline)
         self.send(frame)
         return waiting
+
+    def _look_at_deadline(self) -> None:
+        self._timer = None
+        if self._waiting is None:
+            return
+        if self.loop.time() < self._deadline:
+            self._timer = self.loop.call_at(self._deadline, self._look_at_deadline)
+        else:
+            self._timed_out(self._timeout_s)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _end(self) -> asyncio.Future[bytes] | None:
         """Return the future of the request in flight, if somebody still waits for it; nothing is in flight then."""
         waiting, self._waiting = self._waiting, None
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         return None if waiting is None or waiting.done() else waiting
 
     def _answer(self, payload: bytes) -> None:
@@ -139,11 +159,24 @@ class MbapLink(Link):
         self._length = MBAP_EXCEPTION_BYTES + 2 * count
         return self._begin(self._request, timeout_s)
 
+    def send(self, data: bytes, addr: tuple[str, int] | None = None) -> None:  # noqa: ARG002 - as pymodbus has it
+        """Send a frame; without the log of every frame that pymodbus keeps."""
+        if self.is_active():
+            self.recv_buffer = b""
+            self.transport.write(data)  # type: ignore[attr-defined]  # it is a stream
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes from the stream; a good answer mostly comes alone and whole."""
+        if self._waiting is None or self.recv_buffer or not self._is_good(data):
+            super().data_received(data)
+        else:
+            self._answer(data[MBAP_EXCEPTION_BYTES:])
+
     def callback_data(self, data: bytes, addr: tuple[str, int] | None = None) -> int:  # noqa: ARG002 - as pymodbus has it
         """Take all bytes that came since the request; return how many are done with."""
         if self._waiting is None:
             self._fail(Mismatch(f"{len(data)} bytes came that nobody had asked for"))
-        elif len(data) == self._length and data[self._compared_from : MBAP_EXCEPTION_BYTES] == self._head:
+        elif self._is_good(data):
             self._answer(data[MBAP_EXCEPTION_BYTES:])
         elif len(data) < MBAP_EXCEPTION_BYTES:
             return 0
@@ -155,6 +188,10 @@ class MbapLink(Link):
             # It began well, and goes on.
             return 0
         return len(data)
+
+    def _is_good(self, data: bytes) -> bool:
+        """Whether it is the whole answer to the request in flight, and nothing else."""
+        return len(data) == self._length and data[self._compared_from : MBAP_EXCEPTION_BYTES] == self._head
 
     def _timed_out(self, timeout_s: float) -> None:
         super()._timed_out(timeout_s)
@@ -168,6 +205,10 @@ class DatagramLink(MbapLink):
     It is opened again after a timeout like a connection: a late answer then goes to a port that is closed. The network
     may deliver an answer twice; the second is known by its transaction id and passed over.
     """
+
+    def send(self, data: bytes, addr: tuple[str, int] | None = None) -> None:
+        """Send a frame as one datagram."""
+        ModbusProtocol.send(self, data, addr)
 
     def callback_data(self, data: bytes, addr: tuple[str, int] | None = None) -> int:
         """Take one datagram."""

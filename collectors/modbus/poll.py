@@ -69,6 +69,12 @@ class Poll:
         return not self.missing and not self.stale
 
     @property
+    def makes_no_sense(self) -> bool:
+        """Whether it was answered, with values none of which can be true."""
+        implausible = any(instant.quality & Quality.IMPLAUSIBLE for instant in self.instants)
+        return implausible and all(value is None for _, value in self.values())
+
+    @property
     def first_answer_us(self) -> int:
         """Arrival of the first answer [us]."""
         return self.instants[0].time_us

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
-from collectors.modbus.codec import BlockDecoder
 from collectors.modbus.plan import (
     Block,
     Cut,
@@ -18,34 +17,16 @@ from collectors.modbus.plan import (
     split_address,
     why_unreadable,
 )
+from collectors.modbus.requests import Request, request_for
 from collectors.modbus.sunspec import place_points
 from collectors.modbus.sunspec_models import identity_of, resolve
 from emsd.collector import PlanEfficiency
-from emsd.plant.modbus_map import IdentityRegister, ModbusMap, ModbusPoint, Table
+from emsd.plant.modbus_map import IdentityRegister, ModbusMap, ModbusPoint
 
 __all__ = ["Reads", "Request"]
 
 _MOST_REGISTERS: Final = 125
 """Registers of the longest read: Modbus Application Protocol V1.1b3, sections 6.3 and 6.4."""
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A block with its decoder; `cuts` are those that led to it, learned for good once it is answered."""
-
-    block: Block
-    decoder: BlockDecoder
-    cuts: tuple[Cut, ...] = ()
-
-    @property
-    def key(self) -> tuple[Table, int, int]:
-        """What tells it from other requests to the same meter."""
-        return self.block.table, self.block.address, self.block.count
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Quantities that its answer holds, in the order of the decoded values."""
-        return self.decoder.names
 
 
 class Reads:
@@ -191,7 +172,7 @@ class Reads:
         return plan_blocks(targets, self._rules, self._cuts)
 
     def _request(self, block: Block, cuts: tuple[Cut, ...] = ()) -> Request:
-        return Request(block, BlockDecoder(block, self._map, self._rated_power_kw, self._parameters), cuts)
+        return request_for(block, self._map, self._rated_power_kw, self._parameters, cuts)
 
 
 def _rules(registers: ModbusMap, gap_registers: int | None) -> Rules:

@@ -246,7 +246,10 @@ class Unit:
         self._book.answered(poll.first_answer_us, took_s, complete=poll.complete, believed=believed)
         self._periods.update(poll.periods)
         self._absence.succeeded()
-        answered = MeterState.OK if poll.complete else MeterState.DEGRADED
+        sense = not poll.makes_no_sense
+        if not sense:
+            self._book.makes_no_sense()
+        answered = MeterState.OK if poll.complete and sense else MeterState.DEGRADED
         self._book.state(answered if believed else MeterState.FROZEN)
         for reading in poll.readings(self.health.meter_id, self._last_reading_us):
             self._last_reading_us = reading.time_us

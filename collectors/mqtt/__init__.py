@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from collectors.faults import unreadable
+from collectors.faults import each_readable
 from collectors.mqtt.collector import MqttCollector
 from collectors.mqtt.meter import MqttMeter
 from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
-from emsd.errors import Fault, PlantError
 from emsd.plant.connections import Connection
 from emsd.plant.mqtt_connection import MqttConnection
 
@@ -29,13 +28,5 @@ def open_collector(
     """
     if not isinstance(connection, MqttConnection):
         raise TypeError(f"connection {connection.key} is {connection.kind}, not mqtt")
-    ready: list[MqttMeter] = []
-    faults: list[Fault] = []
-    for bound in meters:
-        try:
-            ready.append(MqttMeter(bound))
-        except ValueError as error:
-            faults.append(unreadable(bound, "MQTT", error))
-    if faults:
-        raise PlantError(faults)
+    ready = each_readable(meters, "MQTT", MqttMeter)
     return MqttCollector(connection, ready, sink, now_us)

@@ -16,11 +16,12 @@ from typing import Final
 
 import structlog
 
-from collectors.backoff import Backoff
+from collectors.mqtt.connecting import LastWill, open_session
 from collectors.mqtt.mapping import JsonMapping
 from collectors.mqtt.meter import Availability, MqttMeter, Routes
-from collectors.mqtt.session import Delivery, LastWill, OldBroker, Session, open_session
-from emsd.collector import MeterHealth, MeterState, Poison, Sink, honour_cancellation
+from collectors.mqtt.reconnecting import client_id_of, keep_session, reconnect_backoff
+from collectors.mqtt.session import Delivery, Session
+from emsd.collector import MeterHealth, MeterState, Poison, Sink
 from emsd.errors import BadPayload, NotDurable, Unreachable
 from emsd.plant.mqtt_connection import MqttConnection
 
@@ -28,16 +29,11 @@ __all__ = ["MqttCollector"]
 
 log = structlog.get_logger(__name__)
 
-RECONNECT_BASE_S: Final = 0.5
-RECONNECT_CAP_S: Final = 30.0
 LARGEST_POISON_BYTES: Final = 65_536
 """What is kept of a poison message; MQTT allows 256 MB [bytes]."""
 
 FLEETING_POISONS: Final = 1_000
 """Poison messages of QoS 0 that wait for the database; further ones are given up and counted, not piled up."""
-
-_IDS_A_SITE: Final = 1_000_000
-"""Meter ids of a site begin at its number times this."""
 
 
 class MqttCollector:
@@ -57,32 +53,17 @@ class MqttCollector:
         self._now_us = now_us
         self._routes = Routes(meters)
         self._session: Session | None = None
-        self._backoff = Backoff(RECONNECT_BASE_S, RECONNECT_CAP_S)
+        self._backoff = reconnect_backoff()
         self._under_way = 0
         """Messages of QoS 1 that were handed over and are not durable yet, of earlier sessions too."""
         self._fleeting_poisons = 0
         self._cut_off: dict[int, Delivery] = {}
         """By packet id: what an earlier session received and did not acknowledge. It will be delivered again."""
-        site = meters[0].health.meter_id // _IDS_A_SITE if meters else 0
-        self._client_id = connection.client_id or f"emsd-{site}-{connection.key}"
+        self._client_id = client_id_of(connection, self.health())
 
     async def run(self) -> None:
         """Collect until cancelled; the connection is opened again for as long as it takes."""
-        old_protocol = False
-        while True:
-            honour_cancellation()
-            try:
-                await self._serve(old_protocol=old_protocol)
-            except OldBroker as error:
-                log.info("broker_speaks_mqtt_3", connection=self.name, reason=str(error))
-                old_protocol = True
-            except Unreachable as error:
-                self._unreachable(error, self._backoff.failures)
-                await asyncio.sleep(self._backoff.next_s())
-            except NotDurable as error:
-                # Unacknowledged messages come again only on a new connection.
-                log.warning("readings_not_durable", connection=self.name, error=str(error))
-                await asyncio.sleep(self._backoff.next_s())
+        await keep_session(self.name, self._serve, self._backoff, self._note_unreachable)
 
     def health(self) -> Sequence[MeterHealth]:
         """Return the running totals of every meter of this broker."""
@@ -310,12 +291,10 @@ class MqttCollector:
         if meter.offline_since_us is None:
             self._set_state(meter, MeterState.DEGRADED)
 
-    def _unreachable(self, error: Unreachable, failures_before: int) -> None:
-        if failures_before == 0:
-            log.warning("broker_unreachable", connection=self.name, error=str(error))
+    def _note_unreachable(self, error: str) -> None:
         for meter in self._meters:
             meter.health.errors["unreachable"] += 1
-            meter.health.last_error = str(error)
+            meter.health.last_error = error
             meter.health.state = MeterState.DOWN
 
     def _set_state(self, meter: MqttMeter, state: MeterState) -> None:

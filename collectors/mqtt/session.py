@@ -1,4 +1,4 @@
-"""One connection to a broker with a persistent session; the only module that knows aiomqtt and paho.
+"""One connection to a broker with a persistent session; with `connecting` all that knows aiomqtt and paho.
 
 aiomqtt keeps the connection, paho lies under it. Two things are done here instead of by them:
 
@@ -15,60 +15,33 @@ as they come; while they are handled nothing is read, so that the broker, not we
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from collections.abc import AsyncIterator, Callable, Collection, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import aiomqtt
-from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.enums import MessageType, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.exception import MalformedPacket
-from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from collectors.mqtt.encryption import encryption_of
 from collectors.mqtt.frames import PUBACK, Frames, MalformedFrame, publish_of
 from collectors.mqtt.inbox import Delivery, Inbox
-from emsd.collector import honour_cancellation, wall_clock_us
+from emsd.collector import honour_cancellation
 from emsd.errors import CollectError, NotDurable, Unreachable
-from emsd.plant.mqtt_connection import BrokerConnection
 
-__all__ = ["Delivery", "LastWill", "OldBroker", "Session", "open_session", "topic_matches"]
+__all__ = ["Delivery", "Session", "number_of", "topic_matches"]
 
-SESSION_EXPIRY_S: Final = 7 * 86_400
-"""How long an MQTT 5 broker keeps what arrives while we are away [s]; 3.1.1 brokers keep it by their own rule."""
-
-CONNECT_TIMEOUT_S: Final = 10.0
 READ_BYTES: Final = 32_768
 """Most that is read before other tasks have their turn: some hundred messages of ten values."""
 
-_UNSUPPORTED_VERSION: Final = frozenset({1, 132})
 _REFUSED: Final = 0x80
 _TOPICS_A_REQUEST: Final = 200
 _NO_BOUND: Final = 1 << 62
 
 
-class OldBroker(Unreachable):
-    """The broker does not speak MQTT 5; connect with 3.1.1."""
-
-
-@dataclass(frozen=True, slots=True)
-class LastWill:
-    """What the broker publishes for us when the connection ends without our saying so."""
-
-    topic: str
-    payload: bytes
-    qos: int = 1
-    retain: bool = True
-
-
 class Session:
-    """An open connection; made by `open_session`."""
+    """An open connection; made by `collectors.mqtt.connecting.open_session`."""
 
     def __init__(self, client: aiomqtt.Client, where: str, now_us: Callable[[], int]) -> None:
         """Prepare a client that is not connected yet: what a broker has kept comes with the connection."""
@@ -108,7 +81,7 @@ class Session:
                 raise Unreachable(f"{self._where}: the subscription failed: {error}") from error
             codes: Sequence[ReasonCode | int] = granted
             for (topic, _qos), code in zip(part, codes, strict=True):
-                if _code(code) >= _REFUSED:
+                if number_of(code) >= _REFUSED:
                     raise Unreachable(f"{self._where} refused the subscription to {topic!r}; allow it to this user")
 
     async def publish(self, topic: str, payload: bytes, *, qos: int = 0, retain: bool = False) -> None:
@@ -263,78 +236,13 @@ class Session:
         return self._paho._packet_handle()  # noqa: SLF001
 
 
-@asynccontextmanager
-async def open_session(
-    connection: BrokerConnection,
-    client_id: str,
-    topics: Sequence[tuple[str, int]],
-    *,
-    old_protocol: bool,
-    will: LastWill | None = None,
-    now_us: Callable[[], int] = wall_clock_us,
-) -> AsyncIterator[Session]:
-    """Connect, take up the persistent session of `client_id`, and subscribe.
-
-    Raises:
-        OldBroker: the broker does not speak MQTT 5.
-        Unreachable: there is no connection, or the broker refuses it.
-    """
-    scheme = "mqtt" if connection.tls is None else "mqtts"
-    where = f"{scheme}://{connection.host}:{connection.port}"
-    encryption = None if connection.tls is None else await asyncio.to_thread(encryption_of, connection.tls, where)
-    client = _client(connection, client_id, encryption, old_protocol=old_protocol, will=will)
-    session = Session(client, where, now_us)
-    async with AsyncExitStack() as stack:
-        stack.callback(session.abandon)
-        try:
-            await stack.enter_async_context(client)
-        except MqttConnectError as error:
-            if _code(error.rc) in _UNSUPPORTED_VERSION and not old_protocol:
-                raise OldBroker(f"{where} does not speak MQTT 5; MQTT 3.1.1 is used instead") from error
-            raise Unreachable(f"{where} refused the connection: {error}; check user, password and client id") from error
-        except aiomqtt.MqttError as error:
-            raise Unreachable(f"{where} cannot be reached: {error}; check address, port and network") from error
-        stack.callback(session.close)
-        await session.subscribe(topics)
-        honour_cancellation()
-        yield session
-
-
 def topic_matches(pattern: str, topic: str) -> bool:
     """Whether a topic belongs to a topic filter with + and #."""
     return aiomqtt.Topic(topic).matches(pattern)
 
 
-def _code(reason: ReasonCode | int | None) -> int:
+def number_of(reason: ReasonCode | int | None) -> int:
+    """Return a broker's reason as the number that MQTT gives it; 0 when there is none."""
     if isinstance(reason, ReasonCode):
         return int(reason.value)
     return reason or 0
-
-
-def _client(
-    connection: BrokerConnection,
-    client_id: str,
-    encryption: ssl.SSLContext | None,
-    *,
-    old_protocol: bool,
-    will: LastWill | None,
-) -> aiomqtt.Client:
-    common: dict[str, Any] = {
-        "username": connection.username,
-        "password": connection.password.get_secret_value() if connection.password else None,
-        "identifier": client_id,
-        "keepalive": connection.keepalive_s,
-        "timeout": CONNECT_TIMEOUT_S,
-        "tls_context": encryption,
-        "will": None if will is None else aiomqtt.Will(will.topic, will.payload, will.qos, will.retain),
-    }
-    if old_protocol:
-        version = aiomqtt.ProtocolVersion.V311
-        return aiomqtt.Client(connection.host, connection.port, protocol=version, clean_session=False, **common)
-    properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no annotation there
-    properties.SessionExpiryInterval = SESSION_EXPIRY_S
-    properties.ReceiveMaximum = connection.max_in_flight
-    version = aiomqtt.ProtocolVersion.V5
-    return aiomqtt.Client(
-        connection.host, connection.port, protocol=version, clean_start=False, properties=properties, **common
-    )

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from collectors.faults import unreadable
+from collectors.faults import each_readable
 from collectors.sparkplug.collector import SparkplugCollector
 from collectors.sparkplug.host import SparkplugMeter
 from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
-from emsd.errors import Fault, PlantError
 from emsd.plant.connections import Connection
 from emsd.plant.sparkplug_connection import SparkplugConnection
 
@@ -29,13 +28,5 @@ def open_collector(
     """
     if not isinstance(connection, SparkplugConnection):
         raise TypeError(f"connection {connection.key} is {connection.kind}, not sparkplug_b")
-    ready: list[SparkplugMeter] = []
-    faults: list[Fault] = []
-    for bound in meters:
-        try:
-            ready.append(SparkplugMeter(bound))
-        except ValueError as error:
-            faults.append(unreadable(bound, "Sparkplug B", error))
-    if faults:
-        raise PlantError(faults)
+    ready = each_readable(meters, "Sparkplug B", SparkplugMeter)
     return SparkplugCollector(connection, ready, sink, now_us)

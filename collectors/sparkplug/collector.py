@@ -17,15 +17,16 @@ from typing import Final
 
 import structlog
 
-from collectors.backoff import Backoff
-from collectors.mqtt.session import Delivery, LastWill, OldBroker, Session, open_session
+from collectors.mqtt.connecting import LastWill, open_session
+from collectors.mqtt.reconnecting import client_id_of, keep_session, reconnect_backoff
+from collectors.mqtt.session import Delivery, Session
 from collectors.sparkplug.host import NAMESPACE, Host, SparkplugMeter
 from collectors.sparkplug.intake import Intake
 from collectors.sparkplug.payload import encode_rebirth_request
 from collectors.sparkplug.rebirth import RebirthRequests
 from collectors.sparkplug.state import says_offline, state_payload, state_topic
 from collectors.sparkplug.tally import note_unreachable
-from emsd.collector import MeterHealth, Sink, honour_cancellation
+from emsd.collector import MeterHealth, Sink
 from emsd.errors import NotDurable, Unreachable
 from emsd.plant.sparkplug_connection import SparkplugConnection
 
@@ -33,13 +34,8 @@ __all__ = ["SparkplugCollector"]
 
 log = structlog.get_logger(__name__)
 
-RECONNECT_BASE_S: Final = 0.5
-RECONNECT_CAP_S: Final = 30.0
 REQUEST_PAUSE_S: Final = 0.02
 """Between two requests for births [s]: a hundred nodes that answer at once would be a flood."""
-
-_IDS_A_SITE: Final = 1_000_000
-"""Meter ids of a site begin at its number times this."""
 
 
 class SparkplugCollector:
@@ -61,32 +57,14 @@ class SparkplugCollector:
         self._requests = RebirthRequests(connection.rebirth_interval_s)
         self._birth_is_wanted = asyncio.Event()
         self._session: Session | None = None
-        self._backoff = Backoff(RECONNECT_BASE_S, RECONNECT_CAP_S)
+        self._backoff = reconnect_backoff()
         self.intake = Intake(connection, self._host, sink, now_us=now_us, on_success=self._backoff.reset)
         self._state_topic = None if connection.host_id is None else state_topic(connection.host_id)
-        site = meters[0].health.meter_id // _IDS_A_SITE if meters else 0
-        self._client_id = connection.client_id or f"emsd-{site}-{connection.key}"
+        self._client_id = client_id_of(connection, self.health())
 
     async def run(self) -> None:
         """Collect until cancelled; the connection is opened again for as long as it takes."""
-        old_protocol = False
-        while True:
-            honour_cancellation()
-            try:
-                await self._serve(old_protocol=old_protocol)
-            except OldBroker as error:
-                log.info("broker_speaks_mqtt_3", connection=self.name, reason=str(error))
-                old_protocol = True
-            except Unreachable as error:
-                if self._backoff.failures == 0:
-                    log.warning("broker_unreachable", connection=self.name, error=str(error))
-                for meter in self._meters:
-                    note_unreachable(meter, str(error))
-                await asyncio.sleep(self._backoff.next_s())
-            except NotDurable as error:
-                # Unacknowledged messages come again only on a new connection.
-                log.warning("readings_not_durable", connection=self.name, error=str(error))
-                await asyncio.sleep(self._backoff.next_s())
+        await keep_session(self.name, self._serve, self._backoff, self._note_unreachable)
 
     def health(self) -> Sequence[MeterHealth]:
         """Return the running totals of every meter of this broker."""
@@ -181,3 +159,7 @@ class SparkplugCollector:
         if effect.needs_birth:
             self._requests.want(effect.node, time.monotonic())
             self._birth_is_wanted.set()
+
+    def _note_unreachable(self, error: str) -> None:
+        for meter in self._meters:
+            note_unreachable(meter, error)

@@ -1,4 +1,4 @@
-"""Answers that belong to somebody else, or to nobody: no value of theirs is ever taken, and neighbours are undisturbed."""
+"""Answers that belong to somebody else, or to nobody: no value of theirs is taken, and neighbours are undisturbed."""
 
 from __future__ import annotations
 
@@ -95,8 +95,9 @@ async def test_of_a_gateway_that_never_echoes_nothing_is_stored_and_the_error_sa
     assert "transaction 0" in health.last_error
 
 
-async def test_of_a_gateway_that_never_echoes_a_late_answer_is_never_taken_for_the_next_one() -> None:
-    """Ids are lenient; every third answer comes with the next request, whatever that asks, as far as it is sent."""
+@pytest.mark.parametrize("transaction_ids", ["strict", "lenient"])
+async def test_a_late_answer_is_never_taken_for_that_of_another_unit_or_register(transaction_ids: str) -> None:
+    """Every third answer comes only with the next request of its connection; lenient: no id is ever echoed."""
     held: dict[int, bytes] = {}
     asked = 0
 
@@ -106,7 +107,9 @@ async def test_of_a_gateway_that_never_echoes_a_late_answer_is_never_taken_for_t
         (address,) = struct.unpack(">H", request[8:10])
         if (late := held.pop(id(writer), None)) is not None:
             writer.write(late)
-        answer = b"\x00\x00" + answer_frame(request, address + 1000 * request[6])[2:]
+        answer = answer_frame(request, address + 1000 * request[6])
+        if transaction_ids == "lenient":
+            answer = b"\x00\x00" + answer[2:]
         if asked % 3 == 0:
             held[id(writer)] = answer
         else:
@@ -115,7 +118,7 @@ async def test_of_a_gateway_that_never_echoes_a_late_answer_is_never_taken_for_t
     sink = MemorySink()
     async with scripted_server(sometimes_late) as port:
         meters = [bound(unit, profile_of([POWER, STARTS]), unit=unit, poll_interval_s=0.1) for unit in (1, 2)]
-        connection = modbus_connection(port, transaction_ids="lenient", timeout_s=0.05, retries=2)
+        connection = modbus_connection(port, transaction_ids=transaction_ids, timeout_s=0.05, retries=2)
         collector = open_collector(connection, meters, sink)
         async with running(collector):
             await eventually(lambda: len(sink.of(1)) >= 12 and len(sink.of(2)) >= 12)
@@ -197,7 +200,7 @@ async def test_garbage_on_a_line_costs_polls_and_never_a_wrong_value() -> None:
 
         line.on_answer = spoil
         meters = [bound(unit, profile_of([POWER, STARTS]), unit=unit, poll_interval_s=0.1) for unit in (1, 2)]
-        collector = open_collector(serial_connection(line, timeout_s=1.0, retries=2), meters, sink)
+        collector = open_collector(serial_connection(line, timeout_s=0.4, retries=2), meters, sink)
         async with running(collector):
             await eventually(lambda: len(sink.of(1)) >= 10 and len(sink.of(2)) >= 10)
         healths = [health_of(collector, unit) for unit in (1, 2)]

@@ -196,6 +196,9 @@ async def test_a_word_swapped_meter_yields_no_value_that_cannot_be() -> None:
         assert reading.values == (None, None, None)
         assert reading.quality == Quality.IMPLAUSIBLE
     assert health.values_rejected == 3 * len(sink.offered)
+    assert health.state is MeterState.DEGRADED
+    assert health.errors["no_sense"] == len(sink.offered)
+    assert "emsd probe" in (health.last_error or "")
 
 
 async def test_a_sentinel_is_no_value_and_its_neighbours_are_kept() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -141,3 +142,52 @@ async def test_what_cannot_work_is_refused_before_the_database_hears_of_it(datab
                 change(path, edit)
                 await until(lambda: any(event["event"] == "plant_kept" for event in events), "it is refused")
             assert await pool.fetchval("SELECT name FROM site") != "Renamed"
+
+
+async def test_a_database_that_refuses_a_change_leaves_the_service_as_it_was(database_url: str, tmp_path: Path) -> None:
+    plant, profiles = small_plant(connections=1, meters_each=1)
+    async with Simulator(plant, profiles, free_ports=True) as simulator:
+        path = written(simulator.served_plant, profiles, tmp_path)
+        async with (
+            running(load_plant(path, environ={}), database_url, tmp_path) as service,
+            open_pool(database_url, max_size=2) as pool,
+        ):
+            await until(lambda: delivered(service, plant.meters[0].key), "the meter delivers")
+            await pool.execute("ALTER TABLE carbon_factor RENAME TO away")
+            (collector,) = collectors(service).values()
+            with structlog.testing.capture_logs() as events:
+                change(path, lambda document: document["meters"][0].update(poll_interval_s=0.5))
+                service.reload()
+                await until(lambda: any(event["event"] == "plant_kept" for event in events), "it is refused")
+                assert collectors(service) == {collector.name: collector}
+                polls = collector.health()[0].polls_ok
+                await until(lambda: collector.health()[0].polls_ok > polls, "the meter is polled as before")
+                await pool.execute("ALTER TABLE away RENAME TO carbon_factor")
+                service.reload()
+                await until(lambda: any(event["event"] == "plant_adopted" for event in events), "it is adopted")
+
+
+@pytest.mark.parametrize("moment", ["start", "reload"])
+async def test_a_spool_that_takes_nothing_stops_neither_start_nor_reload(
+    database_url: str, tmp_path: Path, moment: str
+) -> None:
+    plant, profiles = small_plant(connections=1, meters_each=1)
+    in_its_place = tmp_path / "spool"
+    if moment == "start":
+        in_its_place.touch()
+    async with Simulator(plant, profiles, free_ports=True) as simulator:
+        path = written(simulator.served_plant, profiles, tmp_path)
+        async with running(load_plant(path, environ={}), database_url, tmp_path) as service:
+            await until(lambda: delivered(service, plant.meters[0].key), "the meter delivers")
+            if moment == "reload":
+                # As a disk that fails does it: the files are there no more when they are opened anew.
+                shutil.rmtree(in_its_place)
+                in_its_place.touch()
+                assert service._parts is not None
+                assert service._parts.preparation._spool is not None
+                service._parts.preparation._spool._folder._close_files()
+            with structlog.testing.capture_logs() as events:
+                change(path, lambda document: document["meters"][0].update(poll_interval_s=0.5))
+                service.reload()
+                await until(lambda: any(event["event"] == "plant_adopted" for event in events), "it is adopted")
+            assert any(event["event"] == "meter_ids_not_remembered" for event in events)

@@ -63,7 +63,7 @@ async def test_two_parts_and_a_server_do_what_one_service_does(database_url: str
         client = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}"))
 
         async def every_meter_is_stored() -> bool:
-            return await pool.fetchval("SELECT count(DISTINCT meter_id) FROM reading") == len(plant.meters)
+            return bool(await pool.fetchval("SELECT count(DISTINCT meter_id) FROM reading") == len(plant.meters))
 
         await until(every_meter_is_stored, "every meter's readings are stored")
         collected = [{collector.name for collector in part._collectors()} for part in parts]
@@ -73,7 +73,7 @@ async def test_two_parts_and_a_server_do_what_one_service_does(database_url: str
         assert not server._collectors()
 
         async def accounted() -> bool:
-            return await pool.fetchval("SELECT count(DISTINCT meter_id) FROM interval_1m") == len(plant.meters)
+            return bool(await pool.fetchval("SELECT count(DISTINCT meter_id) FROM interval_1m") == len(plant.meters))
 
         await until(accounted, "the server has made intervals of all of them")
         answer = (await client.get("/api/v1/latest")).json()
@@ -82,7 +82,7 @@ async def test_two_parts_and_a_server_do_what_one_service_does(database_url: str
         assert (await client.get("/readyz")).status_code == 200
 
         async def every_alarm_stands() -> bool:
-            return await pool.fetchval("SELECT count(*) FROM alarm WHERE retired_at IS NULL") == len(plant.meters)
+            return bool(await pool.fetchval("SELECT count(*) FROM alarm WHERE retired_at IS NULL") == len(plant.meters))
 
         await until(every_alarm_stands, "each part has its own alarms and leaves those of the other alone")
 

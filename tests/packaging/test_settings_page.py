@@ -18,15 +18,16 @@ DOCUMENTED = dict(
 )
 
 
-def variables_of_run() -> set[str]:
-    """The environment variables that the options of `emsd run` name."""
+def variables_of_the_service() -> set[str]:
+    """The environment variables that the options of `emsd run`, `collect` and `serve` name."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
-    return {str(option.envvar) for option in group.commands["run"].params if option.envvar is not None}
+    options = [option for name in ("run", "collect", "serve") for option in group.commands[name].params]
+    return {str(option.envvar) for option in options if option.envvar is not None}
 
 
 def test_the_documented_settings_are_those_that_exist() -> None:
-    assert set(DOCUMENTED) == {f"EMSD_{name.upper()}" for name in Settings.model_fields} | variables_of_run()
+    assert set(DOCUMENTED) == {f"EMSD_{name.upper()}" for name in Settings.model_fields} | variables_of_the_service()
 
 
 @pytest.mark.parametrize("name", Settings.model_fields)

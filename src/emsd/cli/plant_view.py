@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.markup import escape
@@ -118,8 +118,12 @@ def _totals(loaded: LoadedPlant, warnings: int) -> Padding:
     polls_per_s = sum(1 / meter.poll_interval_s for meter in polled)
     energy = sum(loaded.measures_energy(meter) for meter in plant.meters)
     line = (
-        f"{len(plant.areas)} areas, {len(plant.assets)} assets, {len(plant.meters)} meters ({energy} of energy) "
-        f"on {len(plant.connections)} connections, {polls_per_s:.1f} polls/s, {len(plant.alarms)} alarms, "
-        f"{warnings} warnings"
+        f"{_counted(plant.areas, 'area')}, {_counted(plant.assets, 'asset')}, {_counted(plant.meters, 'meter')} "
+        f"({energy} of energy) on {_counted(plant.connections, 'connection')}, {polls_per_s:.1f} polls/s, "
+        f"{_counted(plant.alarms, 'alarm')}, {warnings} warning{'' if warnings == 1 else 's'}"
     )
     return Padding(line, (1, 0, 0, 0), expand=False)
+
+
+def _counted(entries: Sequence[object], what: str) -> str:
+    return f"{len(entries)} {what}" + ("" if len(entries) == 1 else "s")

@@ -9,13 +9,12 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from emsd.cli.outcome import one_sentence
-from emsd.cli.probe import Address, BaudRate, Kind, Parity, progress
+from emsd.cli.probe import Address, BaudRate, Kind, Parity, ProfileFolders, progress
 from emsd.errors import SettingsError, Unreachable
 
 if TYPE_CHECKING:
@@ -34,9 +33,7 @@ def scan(
     identify: Annotated[
         bool, typer.Option("--identify", help="Try the profiles of the library on every unit that answers.")
     ] = False,
-    profiles: Annotated[
-        list[Path] | None, typer.Option("--profiles", help="A folder with profiles of your own.")
-    ] = None,
+    profiles: ProfileFolders = None,
     kind: Kind = None,
     baud: BaudRate = 9600,
     parity: Parity = "none",

@@ -18,7 +18,7 @@ from emsd.collector import Poison
 from emsd.errors import SpoolUnavailable, StoreError, StoreUnavailable
 from emsd.ingest.patience import Patience, backoff_s, wait_for_event
 from emsd.ingest.spool import Spool
-from emsd.ingest.spool_folder import Taken
+from emsd.ingest.spool_batch import Taken
 from emsd.ingest.stats import SpoolStats
 from emsd.readings import Reading
 from emsd.store.pool import Pool

@@ -18,7 +18,8 @@ import structlog
 
 from emsd.collector import Poison, wall_clock_us
 from emsd.errors import SpoolInUse, SpoolUnavailable
-from emsd.ingest.spool_folder import Saved, SpoolFolder, SpoolTotals, Taken
+from emsd.ingest.spool_batch import Saved, Taken
+from emsd.ingest.spool_folder import SpoolFolder, SpoolTotals
 from emsd.readings import Reading
 from emsd.store.loss import Loss
 

@@ -19,7 +19,7 @@ import structlog
 
 from emsd.errors import SpoolDamaged, SpoolInUse
 from emsd.ingest.spool_aside import set_aside
-from emsd.ingest.spool_codec import checksum
+from emsd.ingest.spool_batch import is_intact
 from emsd.store.spool_backlog import Backlog, Row, salvage
 from emsd.store.spool_manifest import Manifest
 from emsd.store.sqlite_file import sqlite_errors
@@ -130,7 +130,7 @@ class SpoolFiles:
             for row in salvage(self.backlog_path):
                 if row.batch_id in found or not (wanted is None or row.batch_id in wanted):
                     continue
-                if row.checksum == checksum(row.batch_id, row.kind, row.payload):
+                if is_intact(row):
                     found.add(row.batch_id)
                     rows.append(row)
                 if len(rows) >= SALVAGE_AT_ONCE:

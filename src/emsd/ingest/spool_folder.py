@@ -15,40 +15,40 @@ one that only the backlog has is known again by reading it. Everything here runs
 
 from __future__ import annotations
 
-import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 import structlog
 
 from emsd.collector import Poison
-from emsd.errors import BadRow, SpoolDamaged, SpoolInUse, SpoolUnavailable
-from emsd.ingest.losses import loss_of
-from emsd.ingest.spool_aside import aside_bytes, delete_oldest_aside
-from emsd.ingest.spool_codec import (
-    Share,
-    checksum,
-    decode,
-    decode_poisons,
-    encode,
-    encode_poisons,
-    pack_shares,
-    shares_of,
-    unpack_shares,
+from emsd.errors import SpoolDamaged, SpoolInUse, SpoolUnavailable
+from emsd.ingest.spool_aside import delete_oldest_aside
+from emsd.ingest.spool_batch import (
+    POISONS,
+    READINGS,
+    Batch,
+    Saved,
+    Taken,
+    batch_of_poisons,
+    batches_of,
+    content_of,
+    is_intact,
+    is_whole,
+    losses_of,
 )
 from emsd.ingest.spool_files import SpoolFiles
+from emsd.ingest.spool_room import SpoolRoom
 from emsd.readings import Reading
 from emsd.store.loss import Loss
-from emsd.store.quarantine import poison_of
 from emsd.store.spool_backlog import Backlog, Row
 from emsd.store.spool_manifest import Content, Manifest
-from emsd.store.sqlite_file import PAGE_BYTES, sqlite_errors
+from emsd.store.sqlite_file import PAGE_BYTES
 
-__all__ = ["DAMAGED", "SPOOL_FULL", "Saved", "SpoolFolder", "SpoolTotals", "Taken"]
+__all__ = ["DAMAGED", "SPOOL_FULL", "SpoolFolder", "SpoolTotals"]
 
 log = structlog.get_logger(__name__)
 
@@ -57,11 +57,8 @@ T = TypeVar("T")
 SPOOL_FULL: Final = "the spool was full while the database did not keep up"
 DAMAGED: Final = "the spool was damaged"
 
-READINGS: Final = 0
-POISONS: Final = 1
 LOG_PAGES: Final = 1000
 SHRINK_ABOVE_BYTES: Final = 8 * 1024 * 1024
-FRAME_BYTES: Final = PAGE_BYTES + 24
 ROW_BYTES: Final = 3 * PAGE_BYTES  # what a batch may take beside its payload: rounding up to pages, cells, index pages
 
 
@@ -86,25 +83,6 @@ class SpoolTotals:
 
 
 @dataclass(frozen=True, slots=True)
-class Saved:
-    """What became of a batch: `readings` are in the spool; `malformed` are there as messages for the quarantine."""
-
-    readings: int
-    malformed: int
-
-
-@dataclass(slots=True)
-class Taken:
-    """Batches that are on their way to the database; `unknown` and `poisons` are for the quarantine."""
-
-    batch_ids: list[int] = field(default_factory=list)
-    readings: list[Reading] = field(default_factory=list)
-    unknown: list[Poison] = field(default_factory=list)
-    """Readings with a quantity that this version does not know."""
-    poisons: list[Poison] = field(default_factory=list)
-
-
-@dataclass(frozen=True, slots=True)
 class _Entry:
     kind: int
     items: int
@@ -116,10 +94,9 @@ class SpoolFolder:
 
     def __init__(self, folder: Path, *, max_bytes: int, min_free_bytes: int, now_us: Callable[[], int]) -> None:
         self.folder = folder
-        self._max_bytes = max_bytes
-        self._min_free_bytes = min_free_bytes
         self._now_us = now_us
         self._disk = SpoolFiles(folder, log_pages=max(4, min(LOG_PAGES, max_bytes // 16 // PAGE_BYTES)), now_us=now_us)
+        self._room = SpoolRoom(self._disk, max_bytes=max_bytes, min_free_bytes=min_free_bytes)
         self._files: tuple[Backlog, Manifest] | None = None
         self._index: dict[int, _Entry] = {}
         self._items = Counter[int]()
@@ -168,21 +145,13 @@ class SpoolFolder:
 
     def save(self, readings: Sequence[Reading]) -> Saved:
         """Put readings on the disk; they are there when it returns."""
-        malformed: list[Poison] = []
-        try:
-            payload = encode(readings)
-        except BadRow:
-            readings, malformed = self._sort_out(readings)
-            payload = encode(readings)
-        batches = [(READINGS, len(readings), payload, shares_of(readings))] if readings else []
-        if malformed:
-            batches.append((POISONS, len(malformed), encode_poisons(malformed), []))
+        batches, malformed = batches_of(readings, self._now_us)
         self._with_files(lambda backlog, manifest: self._insert(backlog, manifest, batches))
-        return Saved(len(readings), len(malformed))
+        return Saved(len(readings) - malformed, malformed)
 
     def save_poisons(self, poisons: Sequence[Poison]) -> None:
         """Put messages for the quarantine on the disk."""
-        batch = (POISONS, len(poisons), encode_poisons(poisons), list[Share]())
+        batch = batch_of_poisons(poisons)
         self._with_files(lambda backlog, manifest: self._insert(backlog, manifest, [batch]))
 
     def take(self, max_items: int, *, after: int = 0, newest: bool = False) -> Taken:
@@ -257,17 +226,15 @@ class SpoolFolder:
                 self._close_files()
             raise
 
-    def _insert(
-        self, backlog: Backlog, manifest: Manifest, batches: Sequence[tuple[int, int, bytes, list[Share]]]
-    ) -> None:
+    def _insert(self, backlog: Backlog, manifest: Manifest, batches: Sequence[Batch]) -> None:
         self._clear(backlog, manifest)
         rows: list[Row] = []
         contents: list[Content] = []
-        for kind, items, payload, shares in batches:
-            self._last_id = batch_id = max(self._last_id + 1, self._now_us())
-            packed = pack_shares(shares)
-            rows.append(Row(batch_id, kind, items, checksum(batch_id, kind, payload), payload))
-            contents.append(Content(batch_id, kind, items, checksum(batch_id, kind, packed), packed))
+        for batch in batches:
+            self._last_id = max(self._last_id + 1, self._now_us())
+            row, content = batch.numbered(self._last_id)
+            rows.append(row)
+            contents.append(content)
         self._make_room(
             backlog,
             manifest,
@@ -282,18 +249,6 @@ class SpoolFolder:
             self._enter(row.batch_id, _Entry(row.kind, row.items, len(row.payload)))
         self._measure(backlog, manifest)
 
-    def _sort_out(self, readings: Sequence[Reading]) -> tuple[list[Reading], list[Poison]]:
-        good: list[Reading] = []
-        malformed: list[Poison] = []
-        for reading in readings:
-            try:
-                encode([reading])
-            except BadRow as error:
-                malformed.append(poison_of(reading, str(error), self._now_us()))
-            else:
-                good.append(reading)
-        return good, malformed
-
     def _take(self, backlog: Backlog, manifest: Manifest, max_items: int, after: int, newest: bool) -> Taken:  # noqa: FBT001
         taken = Taken()
         items = 0
@@ -301,26 +256,27 @@ class SpoolFolder:
             if batch_id <= after or batch_id in self._taken:
                 continue
             row = backlog.read(batch_id)
-            if row is None or row.checksum != checksum(batch_id, row.kind, row.payload):
+            if row is None or not is_intact(row):
                 self._lose(manifest, [batch_id], DAMAGED)
                 continue
-            taken.batch_ids.append(batch_id)
-            if row.kind == READINGS:
-                readings, unknown = decode(row.payload)
-                taken.readings += readings
-                taken.unknown += [poison_of(reading, reason, batch_id) for reading, reason in unknown]
-            else:
-                taken.poisons += decode_poisons(row.payload)
+            taken.add(row)
             items += row.items
             if items >= max_items:
                 break
         self._taken |= set(taken.batch_ids)
-        self._clear(backlog, manifest)
+        self._clear_if_possible(backlog, manifest)
         return taken
+
+    def _clear_if_possible(self, backlog: Backlog, manifest: Manifest) -> None:
+        """Put right what can be now: on a full disk nothing can be deleted, and the backlog is drained all the same."""
+        try:
+            self._clear(backlog, manifest)
+        except SpoolUnavailable as error:
+            log.warning("spool_not_cleared", batches=len(self._stored), error=str(error))
 
     def _make_room(self, backlog: Backlog, manifest: Manifest, needed: int) -> None:
         """Make room for `needed` more bytes within the bound and above the least free space."""
-        while (over := self._bytes_over(backlog, manifest, needed)) > 0:
+        while (over := self._room.bytes_over(backlog, manifest, needed)) > 0:
             if delete_oldest_aside(self.folder):
                 continue
             victims: list[int] = []
@@ -339,25 +295,14 @@ class SpoolFolder:
             self._lose(manifest, victims, SPOOL_FULL)
             self._clear(backlog, manifest)
 
-    def _bytes_over(self, backlog: Backlog, manifest: Manifest, needed: int) -> int:
-        (backlog_bytes, backlog_used), (manifest_bytes, manifest_used) = backlog.bytes_held(), manifest.bytes_held()
-        with sqlite_errors(self.folder):
-            aside = aside_bytes(self.folder)
-            free = shutil.disk_usage(self.folder).free
-        # A log grows to where it is carried over, and by the transaction that is then in it.
-        logs = max(self._disk.log_bytes(), 2 * self._disk.log_pages * FRAME_BYTES + needed)
-        may_grow = max(0, free - self._min_free_bytes)
-        limit = min(self._max_bytes, backlog_bytes + manifest_bytes + logs + aside + may_grow)
-        return backlog_used + manifest_used + logs + aside + needed - limit
-
     def _lose(self, manifest: Manifest, batch_ids: Sequence[int], reason: str) -> None:
         """Note batches as lost, by meter and time; the manifest has it when this returns."""
         losses: list[Loss] = []
         for batch_id in batch_ids:
             content = manifest.content(batch_id)
             entry = self._index[batch_id]
-            losses += _losses(content, reason) if content else ()
-            if entry.kind == POISONS or content is None or not _is_whole(content):
+            losses += losses_of(content, reason) if content else ()
+            if entry.kind == POISONS or content is None or not is_whole(content):
                 log.error("spooled_batch_lost", batch=batch_id, items=entry.items, reason=reason)
         manifest.finish(batch_ids, losses, gone=self._gone)
         self._gone.clear()
@@ -398,7 +343,7 @@ class SpoolFolder:
         self._losses = manifest.losses()
 
     def _measure(self, backlog: Backlog, manifest: Manifest) -> None:
-        self._bytes = backlog.bytes_held()[0] + manifest.bytes_held()[0] + self._disk.log_bytes()
+        self._bytes = self._room.bytes_held(backlog, manifest)
 
     # Opening.
 
@@ -432,7 +377,7 @@ class SpoolFolder:
             if batch_id in leaving:
                 continue
             content = contents.get(batch_id)
-            if (content is not None and _is_whole(content)) or self._know_again(backlog, manifest, batch_id):
+            if (content is not None and is_whole(content)) or self._know_again(backlog, manifest, batch_id):
                 self._enter(batch_id, there[batch_id])
             else:
                 contents.setdefault(batch_id, Content(batch_id, there[batch_id].kind, there[batch_id].items, b"", b""))
@@ -455,21 +400,7 @@ class SpoolFolder:
     def _know_again(self, backlog: Backlog, manifest: Manifest, batch_id: int) -> bool:
         """Note again what a batch holds, from itself; False when it cannot be read."""
         row = backlog.read(batch_id)
-        if row is None or row.checksum != checksum(batch_id, row.kind, row.payload):
+        if row is None or not is_intact(row):
             return False
-        packed = pack_shares(shares_of(decode(row.payload)[0]) if row.kind == READINGS else [])
-        manifest.add([Content(batch_id, row.kind, row.items, checksum(batch_id, row.kind, packed), packed)])
+        manifest.add([content_of(row)])
         return True
-
-
-def _losses(content: Content, reason: str) -> list[Loss]:
-    if not _is_whole(content):
-        return []
-    return [
-        loss_of(share.meter_id, share.readings, share.first_us, share.last_us, reason)
-        for share in unpack_shares(content.shares)
-    ]
-
-
-def _is_whole(content: Content) -> bool:
-    return content.checksum == checksum(content.batch_id, content.kind, content.shares)

@@ -8,7 +8,7 @@ from typing import Final
 from emsd.plant.connections import ForeignConnection
 from emsd.plant.draft import AnyConnection, Draft
 from emsd.plant.modbus_connections import ModbusConnection
-from emsd.plant.models import Meter
+from emsd.plant.models import AssetKind, Meter
 from emsd.plant.mqtt_connection import BrokerConnection, MqttConnection
 from emsd.plant.profile import Profile
 from emsd.plant.source import Finding
@@ -46,6 +46,7 @@ def meter_warnings(draft: Draft) -> Iterator[Finding]:
     rated_assets = {asset.key for asset in draft.assets.values() if asset.rated_power_kw is not None}
     if not draft.meters:
         yield Finding((), "describes no meters", "add them under meters, or in a list named in meters_csv")
+    yield from _nights(draft)
     for index, meter in draft.meters.items():
         profile = draft.profile_of(meter)
         if profile is None:
@@ -57,6 +58,36 @@ def meter_warnings(draft: Draft) -> Iterator[Finding]:
         if meter.parent is not None and not profile.measures_energy:
             problem = f"{meter.parent} is set, but {meter.key} measures no energy"
             yield Finding((*where, "parent"), problem, "leave it out")
+        if meter.serial is not None and not _tells_serial(profile):
+            serial = (*where, "serial")
+            written = draft.source.shown(serial, meter.serial)
+            problem = f"{written}is never compared: profile {profile.profile} knows no serial number"
+            cure = "add its register to the profile's identity" if profile.modbus else "leave it out"
+            yield Finding(serial, problem, cure)
+
+
+def _nights(draft: Draft) -> Iterator[Finding]:
+    """Find inverters whose silence by night cannot be told from a failure."""
+    if draft.site is None or (draft.site.latitude is not None and draft.site.longitude is not None):
+        return
+    arrays = {asset.key for asset in draft.assets.values() if asset.kind is AssetKind.PV_INVERTER}
+    sleepers = [
+        meter.key
+        for meter in draft.meters.values()
+        if meter.asset in arrays and (profile := draft.profile_of(meter)) is not None and profile.kind == "pv_inverter"
+    ]
+    if sleepers:
+        others = f" and {len(sleepers) - 1} more" if len(sleepers) > 1 else ""
+        problem = f"lacks latitude or longitude: when {sleepers[0]}{others} sleep by night, it will look like a failure"
+        yield Finding(("site",), problem, "add both")
+
+
+def _tells_serial(profile: Profile) -> bool:
+    """Return whether a device can say its serial number; SunSpec devices have it in their common model."""
+    registers = profile.modbus
+    if registers is None:
+        return False
+    return bool(registers.sunspec_bases) or any(each.what == "serial" for each in registers.identity)
 
 
 def _address(draft: Draft, index: int, meter: Meter, connection: AnyConnection) -> Iterator[Finding]:

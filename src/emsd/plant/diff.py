@@ -35,7 +35,8 @@ class Change:
     """`field: before -> after`, for a changed entry; secrets are not shown."""
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key} {self.what}" + (f" ({'; '.join(self.fields)})" if self.fields else "")
+        entry = f"{self.kind} {self.key}".rstrip()  # a plant has one site, which needs no key
+        return f"{entry} {self.what}" + (f" ({'; '.join(self.fields)})" if self.fields else "")
 
 
 def differences(before: LoadedPlant, after: LoadedPlant) -> tuple[Change, ...]:
