@@ -281,6 +281,18 @@ async def test_what_waits_for_a_target_that_left_the_plant_is_given_up(
     assert box.stats.notifications_failed == 1
 
 
+async def test_the_outbox_of_a_plant_that_notifies_nobody_stays(
+    pool: Pool, make_rule: MakeRule, until: Until
+) -> None:
+    await raise_alarms(pool, make_rule, until, [310], "gone")
+    task = asyncio.create_task(outbox_of(pool, on_call()).run(), name="outbox")
+    await until(settled(pool))
+    ended, _ = await asyncio.wait({task}, timeout=0.3)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert not ended, "it should run until cancelled"
+
+
 async def test_a_database_that_goes_away_during_a_send_does_not_make_it_send_twice(
     pool: Pool, network: Network, make_rule: MakeRule, webhook: Webhook, until: Until
 ) -> None:

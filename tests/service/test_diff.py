@@ -45,6 +45,14 @@ def test_added_and_removed_entries_are_named() -> None:
     }
 
 
+def test_the_site_is_named_without_a_key() -> None:
+    before = example()
+    after = changed(before, site=before.plant.site.model_copy(update={"name": "Elsewhere"}))
+    assert [str(change) for change in differences(before, after)] == [
+        f"site changed (name: {before.plant.site.name} -> Elsewhere)"
+    ]
+
+
 def test_a_password_is_never_shown() -> None:
     before = example()
     connections = tuple(

@@ -124,3 +124,11 @@ async def test_a_file_that_is_gone_for_a_moment_stops_nothing(plant_file: Path) 
             plant_file.write_text(good, encoding="utf-8")
             rename_site(plant_file, "Works again")
             assert (await next_of(found)).plant.site.name == "Works again"
+
+
+async def test_a_change_made_while_the_start_waits_for_its_database_is_taken(plant_file: Path) -> None:
+    reloader = Reloader(load_plant(plant_file, environ={}), look_every_s=0.02)
+    rename_site(plant_file, "Renamed meanwhile")
+    async with asyncio.timeout(WITHIN_S):
+        taken = await anext(reloader.plants())
+    assert taken.plant.site.name == "Renamed meanwhile"

@@ -46,6 +46,24 @@ async def test_a_collector_that_was_started_again_counts_from_nothing(pool: Pool
     assert await minutes(pool, "polls_expected", "polls_ok") == [(1, 0, 100, 100), (1, 1, 6, 5)]
 
 
+async def test_minutes_that_waited_are_written_one_by_one(pool: Pool) -> None:
+    recorder = HealthRecorder(pool)
+    refuse = "ALTER TABLE collector_health_1m ADD CONSTRAINT refused CHECK (polls_expected <> {})"
+    await pool.execute(refuse.format(1))
+    with pytest.raises(StoreError):
+        await recorder.record(NOON, [MeterHealth(1, polls_expected=1)])
+    with pytest.raises(StoreError):
+        await recorder.record(NOON + MINUTE, [MeterHealth(1, polls_expected=3)])
+    await pool.execute("ALTER TABLE collector_health_1m DROP CONSTRAINT refused")
+    await pool.execute(refuse.format(2))
+    with pytest.raises(StoreError):
+        await recorder.record(NOON + 2 * MINUTE, [MeterHealth(1, polls_expected=7)])
+    assert await minutes(pool, "polls_expected") == [(1, 0, 1)], "what could be written is written"
+    await pool.execute("ALTER TABLE collector_health_1m DROP CONSTRAINT refused")
+    assert await recorder.record(NOON + 2 * MINUTE, [MeterHealth(1, polls_expected=7)]) == 2
+    assert await minutes(pool, "polls_expected") == [(1, 0, 1), (1, 1, 2), (1, 2, 4)]
+
+
 async def test_minutes_wait_while_the_database_refuses_and_old_ones_are_given_up(pool: Pool) -> None:
     recorder = HealthRecorder(pool, keep_minutes=2)
     await pool.execute("ALTER TABLE collector_health_1m RENAME TO elsewhere")

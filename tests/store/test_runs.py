@@ -131,3 +131,42 @@ async def test_parts_of_a_site_are_accounted_apart(pool: Pool, ids: dict[str, in
     assert await account_interruptions(pool, 1, "2/2", {ids[FAST]: 1.0}) == 0
     await begin_run(pool, 1, "1/2", at(4.5))
     assert await account_interruptions(pool, 1, "1/2", {ids[FAST]: 1.0}) == 3
+
+
+async def test_a_clock_that_was_set_back_between_runs_makes_nothing_counted_twice(
+    pool: Pool, ids: dict[str, int]
+) -> None:
+    intervals_s = {ids[FAST]: 1.0}
+    run = await begin_run(pool, 1, "1/1", at(0))
+    await store(pool, ids[FAST], [1, 2])
+    await end_run(pool, run, at(2.5))
+    run = await begin_run(pool, 1, "1/1", at(100.5))
+    await store(pool, ids[FAST], [101, 102])
+    assert await account_interruptions(pool, 1, "1/1", intervals_s) == 98
+    await end_run(pool, run, at(102.5))
+    await begin_run(pool, 1, "1/1", at(50.5))  # before the run before began
+    await store(pool, ids[FAST], [51, 52])
+    assert await account_interruptions(pool, 1, "1/1", intervals_s) == 0
+
+
+async def test_a_meter_that_another_part_collected_before_is_accounted_from_that_parts_end(
+    pool: Pool, ids: dict[str, int]
+) -> None:
+    intervals_s = {ids[FAST]: 1.0}
+
+    def first_of_two(part: str, _meter_id: int) -> bool:
+        return part in {"1/1", "1/2"}
+
+    run = await begin_run(pool, 1, "1/1", at(0))
+    await store(pool, ids[FAST], [1, 2])
+    await end_run(pool, run, at(2.5))
+    run = await begin_run(pool, 1, "1/2", at(13.5))
+    await begin_run(pool, 1, "2/2", at(13.6))
+    await store(pool, ids[FAST], [14, 15, 16])
+    assert await account_interruptions(pool, 1, "1/2", intervals_s, first_of_two) == 11
+    # The device is away from 17 on, and polled until 60.
+    await end_run(pool, run, at(60.5))
+    await begin_run(pool, 1, "1/1", at(63.5))
+    await store(pool, ids[FAST], [64])
+    assert await account_interruptions(pool, 1, "1/1", intervals_s, first_of_two) == 3
+    assert await losses(pool, ids[FAST]) == [(11, 3.0, 13.0, STOPPED), (3, 61.0, 63.0, STOPPED)]

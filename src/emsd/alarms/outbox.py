@@ -72,6 +72,8 @@ class Outbox:
     async def run(self) -> None:
         """Send until cancelled; a database that is away is waited for."""
         await self._insist(self._settle_the_past, "settle_interrupted")
+        if not self._on_call.targets:
+            await asyncio.Event().wait()  # a plant that notifies nobody
         async with asyncio.TaskGroup() as group:
             for target in self._on_call.targets:
                 group.create_task(self._serve(target), name=f"outbox-{target}")

@@ -35,6 +35,8 @@ class Reloader:
         self._loaded = loaded
         self._look_every_s = look_every_s
         self._asked = asyncio.Event()
+        # Now, not when somebody begins to follow: a start may wait for hours for its database.
+        self._seen = _stamp(loaded)
 
     def hurry(self) -> None:
         """Read the description again at once, whether it seems changed or not."""
@@ -42,10 +44,9 @@ class Reloader:
 
     async def plants(self) -> AsyncIterator[LoadedPlant]:
         """Yield each further description that is valid and differs from the one before, until cancelled."""
-        seen = await asyncio.to_thread(_stamp, self._loaded)
         while True:
-            asked = await self._changed(seen)
-            seen = await asyncio.to_thread(_stamp, self._loaded)
+            asked = await self._changed(self._seen)
+            self._seen = await asyncio.to_thread(_stamp, self._loaded)
             found = await self._load()
             if found is None:
                 continue

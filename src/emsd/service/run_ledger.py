@@ -37,7 +37,8 @@ class RunLedger:
     """Writes down one run of the collectors; `begin` it just before they start.
 
     While the database is away, runs are noted in the spool, so that one that is killed meanwhile is not forgotten.
-    `intervals_s` says which meters are polled here, and how often [s].
+    `intervals_s` says which meters are polled here, and how often [s]; `collected_by` which part of the site's
+    connections a meter belonged to when they were shared otherwise.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class RunLedger:
         shard: str,
         *,
         intervals_s: Callable[[], Mapping[int, float]],
+        collected_by: Callable[[], Callable[[str, int], bool]],
         live: LiveValues,
         stats: Callable[[], PipelineStats],
         spool: Spool | None = None,
@@ -57,6 +59,7 @@ class RunLedger:
         self._site_id = site_id
         self._shard = shard
         self._intervals_s = intervals_s
+        self._collected_by = collected_by
         self._live = live
         self._stats = stats
         self._started_us = 0
@@ -88,8 +91,10 @@ class RunLedger:
                     await self._look(run_id)
                 except StoreUnavailable as error:
                     _log.debug("run_ledger_waits", reason=str(error))
-        finally:
+        except asyncio.CancelledError:
+            # Only a stop ends the run: a failure of this task, which is started again, ends nothing.
             await self._end(run_id)
+            raise
 
     async def _write_begun(self) -> int:
         """Write all runs that the database has not heard of; return the number of this one, the last."""
@@ -109,7 +114,9 @@ class RunLedger:
         margin_us = round((ALIVE_MARGIN_S + self._stats().lag_s) * 1e6)
         await keep_alive(self._pool, run_id, wall_clock_us() - margin_us)
         if not self._accounted and self._all_known():
-            missed = await account_interruptions(self._pool, self._site_id, self._shard, self._intervals_s())
+            missed = await account_interruptions(
+                self._pool, self._site_id, self._shard, self._intervals_s(), self._collected_by()
+            )
             self._accounted = True
             if missed:
                 _log.warning("interruption_accounted", readings=missed, table="reading_loss")

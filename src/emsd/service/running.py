@@ -30,7 +30,7 @@ from emsd.accounting import Accounting, accounts_of
 from emsd.api.app import create_app
 from emsd.api.dependencies import ApiDependencies
 from emsd.collector import Collector, wall_clock_us
-from emsd.errors import ConfigurationError, EmsdError, StoreUnavailable
+from emsd.errors import ConfigurationError, EmsdError, MigrationError, StoreError, StoreUnavailable
 from emsd.ingest.live import LiveValues
 from emsd.ingest.pipeline import Pipeline
 from emsd.ingest.spool import Spool, open_spool
@@ -39,6 +39,7 @@ from emsd.plant.connections import Connection
 from emsd.plant.loader import LoadedPlant
 from emsd.service.alarming import Alarming
 from emsd.service.collection import Assignment, Collection, assignments
+from emsd.service.left_behind import spool_folder_of, tell_of_spools_left_behind
 from emsd.service.preparing import Preparation
 from emsd.service.readiness import Readiness
 from emsd.service.reloading import Reloader
@@ -49,7 +50,7 @@ from emsd.settings import Settings
 from emsd.store.health import HealthRecorder
 from emsd.store.identity import IdentityRecorder
 from emsd.store.pool import Pool, open_pool
-from emsd.supervision import supervise
+from emsd.supervision import Backoff, supervise
 
 __all__ = ["Service", "run_service"]
 
@@ -114,7 +115,8 @@ class Service:
         """Run until cancelled.
 
         Raises:
-            ConfigurationError: an alarm, a notification target or a connection cannot work as written.
+            ConfigurationError: an alarm, a notification target or a connection cannot work as written, or the spool is
+                for another database.
             StoreError: the database refuses until a person acts (rights, a newer schema).
             IngestError: another process uses the spool.
         """
@@ -128,7 +130,9 @@ class Service:
             self._start(group, "api", lambda: self._serve_api(pool))
             preparation = Preparation(self._database_url, pool, spool)
             remembered = await preparation.remembered(self._loaded)
-            meter_ids = remembered or await preparation.meter_ids(self._loaded)
+            # Asked before the first reading is taken: what is stored under a wrong number belongs to another meter.
+            confirmed = await preparation.meter_ids_at_once(self._loaded)
+            meter_ids = confirmed or remembered or await preparation.meter_ids(self._loaded)
             alarming = Alarming(group, pool, self._role, self._shard, self._count_failure)
             parts = self._parts = _Parts(preparation, alarming)
             if self._role.accounts:
@@ -141,7 +145,7 @@ class Service:
                     parts.collection = Collection(sources, parts.pipeline, self._count_failure)
                 await self._adopt(parts, self._loaded, meter_ids)
                 self._settle_down(parts)
-                if remembered is not None:
+                if meter_ids is remembered:
                     await self._verify(parts)
                 await self._follow(parts)
 
@@ -178,8 +182,23 @@ class Service:
             await collection.adopt(wanted, prepared)
 
     async def _verify(self, parts: _Parts) -> None:
-        """Bring the database up to date after a start that did not wait for it."""
-        meter_ids = await parts.preparation.meter_ids(self._loaded)
+        """Bring the database up to date after a start that did not wait for it.
+
+        Raises:
+            MigrationError: its schema is not one that this version may write to.
+        """
+        meter_ids = None
+        backoff = Backoff()
+        while meter_ids is None:
+            try:
+                meter_ids = await parts.preparation.meter_ids(self._loaded)
+            except MigrationError:
+                raise
+            except StoreError as error:
+                # As for the pipeline: a person can put it right, and what is collected waits in the spool.
+                wait_s = backoff.next_s()
+                _log.error("database_refuses", reason=str(error), next_try_s=round(wait_s, 1))
+                await asyncio.sleep(wait_s)
         if meter_ids != self._meter_ids:
             _log.error("meter_ids_changed", reason="this is another database than the one that the spool is for")
             await self._adopt(parts, self._loaded, meter_ids)
@@ -192,6 +211,8 @@ class Service:
                 await self._adopt(parts, found, await parts.preparation.meter_ids(found))
             except ConfigurationError as error:
                 _log.error("plant_kept", reason=str(error), cure="mend the description; the plant as it was goes on")
+            except StoreError as error:
+                _log.error("plant_kept", reason=str(error), cure="put the database right, then send SIGHUP")
             else:
                 self._reloader.adopted(found)
                 _log.info("plant_adopted", plant=str(found.path), meters=len(found.plant.meters))
@@ -234,6 +255,7 @@ class Service:
             self._loaded.plant.site.number,
             str(self._shard),
             intervals_s=self._polled_intervals_s,
+            collected_by=self._collected_by,
             live=self._live,
             stats=pipeline.stats,
             spool=spool,
@@ -254,13 +276,14 @@ class Service:
 
     @asynccontextmanager
     async def _spool(self) -> AsyncIterator[Spool | None]:
-        settings, shard = self._settings, self._shard
-        folder = settings.spool_place()
-        if folder is None or not self._role.collects:
+        settings, shard, site_number = self._settings, self._shard, self._loaded.plant.site.number
+        place = settings.spool_place()
+        if place is None or not self._role.collects:
             yield None
             return
+        await asyncio.to_thread(tell_of_spools_left_behind, place, site_number, shard)
         async with open_spool(
-            folder / f"site-{self._loaded.plant.site.number}-part-{shard.number}-of-{shard.count}",
+            spool_folder_of(place, site_number, shard),
             max_bytes=settings.spool_max_mb * 2**20,
             min_free_bytes=settings.spool_min_free_mb * 2**20,
         ) as spool:
@@ -278,6 +301,20 @@ class Service:
             for each in assignment.bound
             if each.profile.modbus is not None
         }
+
+    def _collected_by(self) -> Callable[[str, int], bool]:
+        """Return whether a part, by its name, has collected a meter; connections may have been shared otherwise."""
+        connection_of = {
+            each.meter_id: assignment.connection.key
+            for assignment in self._wanted.values()
+            for each in assignment.bound
+        }
+
+        def collected(part: str, meter_id: int) -> bool:
+            shard = Shard.parse(part)
+            return shard == self._shard if shard.count == self._shard.count else shard.owns(connection_of[meter_id])
+
+        return collected
 
     async def _record_health(self, recorder: HealthRecorder) -> None:
         async def record() -> None:

@@ -72,23 +72,32 @@ class HealthRecorder:
     async def record(self, now_us: int, healths: Iterable[MeterHealth]) -> int:
         """Add what happened since the last call to the minute of `now_us`, write all that waits, return how many rows.
 
+        Each minute is a transaction of its own, the oldest first: after an outage of an hour thousands of meters have
+        more to write than one transaction has time for.
+
         Raises:
             StoreUnavailable: not now; nothing is forgotten, and the next call writes it too.
             StoreError: a person must act.
         """
         async with self._one_at_a_time:
             self._add(now_us // MINUTE_US * MINUTE_US, healths)
-            rows = [
-                (to_datetime(minute_us), meter_id, *each.counts, each.round_trip_s, each.state, each.last_error)
-                for minute_us, meters in self._waiting.items()
-                for meter_id, each in meters.items()
-            ]
-            if rows:
+            written = 0
+            if self._waiting:
                 async with session(self._pool, "write down the collectors' health") as connection:
-                    with deadline(connection, TIMEOUT_S):
-                        await connection.executemany(UPSERT, rows)
-                self._waiting.clear()
-            return len(rows)
+                    for minute_us in sorted(self._waiting):
+                        rows = self._rows(minute_us)
+                        with deadline(connection, TIMEOUT_S):
+                            await connection.executemany(UPSERT, rows)
+                        del self._waiting[minute_us]
+                        written += len(rows)
+            return written
+
+    def _rows(self, minute_us: int) -> list[tuple[object, ...]]:
+        time = to_datetime(minute_us)
+        return [
+            (time, meter_id, *each.counts, each.round_trip_s, each.state, each.last_error)
+            for meter_id, each in self._waiting[minute_us].items()
+        ]
 
     def _add(self, minute_us: int, healths: Iterable[MeterHealth]) -> None:
         for health in healths:

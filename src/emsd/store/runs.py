@@ -6,7 +6,7 @@ between a meter's last durable reading before a run and its first one in it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,21 +25,24 @@ ON CONFLICT (site_id, shard, started_at) DO UPDATE SET shard = excluded.shard
 RETURNING run_id"""
 _ALIVE: Final = "UPDATE collector_run SET alive_at = greatest(alive_at, $2) WHERE run_id = $1"
 _END: Final = "UPDATE collector_run SET stopped_at = $2, alive_at = greatest(alive_at, $2) WHERE run_id = $1"
+# Numbers are given in the order in which runs began; their times are those of a clock that may have been set.
 _OPEN: Final = """
-SELECT run_id, run.started_at, earlier.ended_at, earlier.stopped, later.started_at AS next_started_at
+SELECT run_id, run.started_at, later.started_at AS next_started_at
 FROM collector_run AS run
-LEFT JOIN LATERAL (
-    SELECT coalesce(stopped_at, alive_at) AS ended_at, stopped_at IS NOT NULL AS stopped FROM collector_run AS each
-    WHERE (each.site_id, each.shard) = (run.site_id, run.shard) AND each.started_at < run.started_at
-    ORDER BY each.started_at DESC LIMIT 1
-) AS earlier ON true
 LEFT JOIN LATERAL (
     SELECT started_at FROM collector_run AS each
     WHERE (each.site_id, each.shard) = (run.site_id, run.shard) AND each.started_at > run.started_at
     ORDER BY each.started_at LIMIT 1
 ) AS later ON true
 WHERE run.site_id = $1 AND run.shard = $2 AND run.accounted_at IS NULL
-ORDER BY run.started_at FOR UPDATE OF run"""
+ORDER BY run_id FOR UPDATE OF run"""
+_EARLIER: Final = """
+SELECT shard, ended_at, stopped FROM (
+    SELECT DISTINCT ON (shard) run_id, shard, coalesce(stopped_at, alive_at) AS ended_at,
+        stopped_at IS NOT NULL AS stopped
+    FROM collector_run WHERE site_id = $1 AND run_id < $2
+    ORDER BY shard, run_id DESC
+) AS latest ORDER BY run_id DESC"""
 # A reading within one interval and 5 s after the start is the first tick; a later one only says that the device was
 # away, and those polls were made and counted.
 _GAPS: Final = """
@@ -120,7 +123,13 @@ async def end_run(pool: Pool, run_id: int, stopped_us: int) -> None:
         await connection.execute(_END, run_id, to_datetime(stopped_us))
 
 
-async def account_interruptions(pool: Pool, site_id: int, shard: str, intervals_s: Mapping[int, float]) -> int:
+async def account_interruptions(
+    pool: Pool,
+    site_id: int,
+    shard: str,
+    intervals_s: Mapping[int, float],
+    collected_by: Callable[[str, int], bool] | None = None,
+) -> int:
     """Write to `reading_loss` what nobody polled before each run that is not accounted for; return how many readings.
 
     Call it when everything that was polled before is in the database, and the first ticks of this run are.
@@ -130,6 +139,7 @@ async def account_interruptions(pool: Pool, site_id: int, shard: str, intervals_
         site_id: number of the site.
         shard: part of the site's connections.
         intervals_s: meter id to time between two polls [s], of the meters that this part polls.
+        collected_by: whether a part, by its name, collected a meter; None: only this part has ever collected them.
 
     Raises:
         StoreUnavailable: nothing has changed; call again.
@@ -138,21 +148,42 @@ async def account_interruptions(pool: Pool, site_id: int, shard: str, intervals_
     async with session(pool, "count what nobody polled") as connection, connection.transaction():
         with deadline(connection, TIMEOUT_S):
             for run in await connection.fetch(_OPEN, site_id, shard):
-                if run["ended_at"] is not None:
-                    total += await _account(connection, dict(run), intervals_s)
+                earlier = [dict(each) for each in await connection.fetch(_EARLIER, site_id, run["run_id"])]
+                for before, meter_ids in _by_run_before(earlier, intervals_s, shard, collected_by):
+                    intervals = {meter_id: intervals_s[meter_id] for meter_id in meter_ids}
+                    total += await _account(connection, dict(run), before, intervals)
                 await connection.execute(_ACCOUNTED, run["run_id"])
     return total
 
 
-async def _account(connection: Session, run: Mapping[str, Any], intervals_s: Mapping[int, float]) -> int:
+def _by_run_before(
+    earlier: Sequence[Mapping[str, Any]],
+    meter_ids: Iterable[int],
+    shard: str,
+    collected_by: Callable[[str, int], bool] | None,
+) -> list[tuple[Mapping[str, Any], list[int]]]:
+    """Return each earlier run (the latest come first) with the meters that it was the last to collect."""
+    found: list[tuple[Mapping[str, Any], list[int]]] = [(run, []) for run in earlier]
+    for meter_id in meter_ids:
+        for run, meters in found:
+            if run["shard"] == shard or (collected_by is not None and collected_by(run["shard"], meter_id)):
+                meters.append(meter_id)
+                break
+    return [(run, meters) for run, meters in found if meters]
+
+
+async def _account(
+    connection: Session, run: Mapping[str, Any], earlier: Mapping[str, Any], intervals_s: Mapping[int, float]
+) -> int:
     started_at: datetime = run["started_at"]
     rows = await connection.fetch(
         _GAPS,
         list(intervals_s),
         list(intervals_s.values()),
         started_at,
-        run["ended_at"],
+        earlier["ended_at"],
         run["next_started_at"] or datetime.max.replace(tzinfo=started_at.tzinfo),
-        STOPPED if run["stopped"] else DIED,
+        STOPPED if earlier["stopped"] else DIED,
+        timeout=TIMEOUT_S,
     )
     return sum(int(row["readings"]) for row in rows)
