@@ -28,7 +28,7 @@ from emsd.errors import EmsdError
 from emsd.servers import temporary_folder
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-_NAMES: Final = ("ingest", "collector", "decode", "api", "storage", "fleet")
+_NAMES: Final = ("ingest", "spool", "collector", "mqtt", "decode", "api", "storage", "gateway", "fleet", "outage")
 
 
 @_app.command()
@@ -40,6 +40,8 @@ def main(
         bool, typer.Option("--smoke", help="Only show that everything runs; figures mean nothing.")
     ] = False,
     seconds: Annotated[float | None, typer.Option(min=1, max=3600, help="How long fleet measures.")] = None,
+    shards: Annotated[int, typer.Option(min=0, max=64, help="Collecting processes of fleet; 0: one for all.")] = 0,
+    plot: Annotated[Path | None, typer.Option(help="Draw what fleet saw over time into this SVG file.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures into this file.")] = None,
 ) -> None:
     """Measure what emsd costs, each figure as a ratio to the bare library in the same run."""
@@ -51,7 +53,7 @@ def main(
     console = Console(stderr=True, highlight=False)
     wanted = tuple(dict.fromkeys(names or _NAMES))
     try:
-        reports = _run(wanted, size, seconds, console)
+        reports = _run(wanted, size, console, fleet_seconds=seconds, plot=plot, shards=shards)
     except EmsdError as error:
         console.print(escape(str(error)))
         raise typer.Exit(1) from error
@@ -64,10 +66,10 @@ def main(
         json_file.write_text(json.dumps(as_document(reports, _machine(size)), indent=1) + "\n", encoding="utf-8")
 
 
-def _run(names: Sequence[str], size: Size, seconds: float | None, console: Console) -> list[Report]:
+def _run(names: Sequence[str], size: Size, console: Console, **of_fleet: Any) -> list[Report]:
     async def run_all() -> list[Report]:
         with temporary_folder("emsd-bench-") as folder, console.status("starting") as status:
-            world = World(size, folder, console, status, seconds)
+            world = World(size, folder, console, status, **of_fleet)
             try:
                 return [await importlib.import_module(f"bench.{name}").run(world) for name in names]
             finally:

@@ -26,7 +26,7 @@ from emsd.plant.modbus_connections import ModbusTcpConnection
 from emsd.readings import Reading
 from simulator.fleet import fleet
 
-__all__ = ["run"]
+__all__ = ["Counting", "run"]
 
 _METERS: Final = 10
 _ALWAYS_DUE_S: Final = 0.0001
@@ -36,20 +36,23 @@ _SIZES: Final = {Size.FULL: (15, 1.5), Size.QUICK: (5, 0.7), Size.SMOKE: (1, 0.1
 """Rounds, and seconds of each side in a round [s]."""
 
 
-class _Counting:
+class Counting:
     """A sink that counts."""
 
     def __init__(self) -> None:
         self.readings = 0
 
     def offer(self, reading: Reading) -> None:
+        """Count it."""
         self.readings += 1
         assert len(reading.values) == 14
 
     async def store(self, reading: Reading) -> None:
+        """Count it."""
         self.offer(reading)
 
     def deliver(self, reading: Reading, done: Callable[[NotDurable | None], None]) -> None:
+        """Count it."""
         self.offer(reading)
         done(None)
 
@@ -57,6 +60,7 @@ class _Counting:
         """Nobody asks."""
 
     async def quarantine(self, poison: Poison) -> None:
+        """Refuse: nothing here makes any."""
         raise AssertionError(poison.reason)
 
 
@@ -83,7 +87,7 @@ async def _collector_polls(port: int, seconds: float) -> float:
     ]
     connection = plant.connections[0]
     assert isinstance(connection, ModbusTcpConnection)
-    sink = _Counting()
+    sink = Counting()
     collector = open_collector(connection.model_copy(update={"port": port}), meters, sink)
     task = asyncio.create_task(collector.run(), name="benchmarked-collector")
     try:
@@ -97,7 +101,7 @@ async def _collector_polls(port: int, seconds: float) -> float:
             await task
 
 
-async def _until_answering(sink: _Counting) -> None:
+async def _until_answering(sink: Counting) -> None:
     async with asyncio.timeout(10):
         while sink.readings < _METERS:  # noqa: ASYNC110 - the sink has no event, and must stay as cheap as it is
             await asyncio.sleep(0.005)

@@ -38,6 +38,10 @@ class World:
     status: Status
     fleet_seconds: float | None = None
     """How long `fleet` measures [s]; None takes what the size says."""
+    plot: Path | None = None
+    """Where `fleet` draws what it saw over time; None: nowhere."""
+    shards: int = 0
+    """Into how many collecting processes `fleet` shares the meters; 0: one process does everything."""
     _postgres: PrivatePostgres | None = field(default=None, init=False)
 
     def say(self, benchmark: str, what: str) -> None:
@@ -49,12 +53,18 @@ class World:
     async def postgres(self) -> PrivatePostgres:
         """Return the private server, which waits for the disk at every commit as in production.
 
+        It knows the time of each commit, from which `fleet` takes the age of each row.
+
         Raises:
             ServerError: it cannot be installed or started.
         """
         if self._postgres is None:
             self.say("servers", "starting a private TimescaleDB")
-            server = PrivatePostgres(self.folder / "postgres", progress=lambda what, _share: self.say("servers", what))
+            server = PrivatePostgres(
+                self.folder / "postgres",
+                settings={"track_commit_timestamp": "on"},
+                progress=lambda what, _share: self.say("servers", what),
+            )
             await asyncio.to_thread(server.start)
             self._postgres = server
         return self._postgres

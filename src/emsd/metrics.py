@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric, Sample
 from prometheus_client.registry import Collector as PrometheusCollector
 
 from emsd.accounting import AccountingStats
 from emsd.alarms.stats import AlarmStats
-from emsd.collector import Collector, MeterState
+from emsd.collector import Collector, MeterHealth, MeterState, ReportsEndpoint, ReportsPlan
+from emsd.ingest.ages import AgeHistogram
 from emsd.ingest.pipeline import PipelineStats
 
 __all__ = ["ServiceMetrics"]
@@ -35,6 +37,17 @@ _PIPELINE: Final = (
     ("capacity", "gauge", "Readings that may wait"),
     ("database_up", "gauge", "Whether the last write reached the database"),
 )
+_SPOOL: Final = (
+    ("available", "gauge", "Whether the spool took the last batch that it was given"),
+    ("readings", "gauge", "Readings kept on disk because the database did not take them in time"),
+    ("batches", "gauge", "Batches kept on disk"),
+    ("bytes", "gauge", "What the spool takes of the disk"),
+    ("oldest_age_s", "gauge", "How long the oldest batch has been on disk, in seconds"),
+    ("saved_readings", "counter", "Readings that went to the spool"),
+    ("drained_readings", "counter", "Readings that went from the spool to the database"),
+    ("dropped_readings", "counter", "Readings given up because the spool was full"),
+    ("recovered_readings", "counter", "Readings that an earlier process had left in the spool"),
+)
 _ACCOUNTING: Final = (
     ("passes", "counter", "Passes of accounting"),
     ("failures", "counter", "Passes that the database refused"),
@@ -54,6 +67,17 @@ _ALARMS: Final = (
     ("notifications_failed", "counter", "Notifications given up"),
     ("notifications_unknown", "counter", "Notifications of which nobody knows whether they arrived"),
 )
+_PLAN: Final = (
+    ("requests", "Requests of one poll of every meter, all rates due"),
+    ("registers_wanted", "Registers that these requests are sent for"),
+    ("registers_read", "Registers that these requests ask for, holes between wanted ones included"),
+)
+_ENDPOINT: Final = (
+    ("connects", "Times the connection was opened"),
+    ("failures", "Times it could not be opened, was lost, or gave no usable answer to a request"),
+    ("requests", "Requests sent over it"),
+    ("busy_s", "Time in which somebody was served over it, in seconds"),
+)
 _RESULTS: Final = ("expected", "ok", "partial", "failed", "skipped")
 
 
@@ -71,7 +95,11 @@ class ServiceMetrics(PrometheusCollector):
 
     def collect(self) -> Iterable[Metric]:
         """Yield every family; called at each scrape."""
-        yield from _families("emsd_ingest", _PIPELINE, self.pipeline())
+        pipeline = self.pipeline()
+        yield from _families("emsd_ingest", _PIPELINE, pipeline)
+        if pipeline is not None:
+            yield _commit_age(pipeline.commit_age)
+        yield from _families("emsd_spool", _SPOOL, pipeline.spool if pipeline else None)
         yield from _families("emsd_accounting", _ACCOUNTING, self.accounting())
         yield from _families("emsd_alarms", _ALARMS, self.alarms())
         yield from self._meters()
@@ -81,37 +109,95 @@ class ServiceMetrics(PrometheusCollector):
         for collector in self.collectors():
             connected.add_metric([collector.name], float(collector.connected()))
         yield connected
+        yield from self._endpoints()
+        yield from self._plans()
         restarts = CounterMetricFamily("emsd_task_failures", "Failures of supervised tasks", labels=["task"])
         for task, count in self.restarts.items():
             restarts.add_metric([task], count)
         yield restarts
 
+    def _endpoints(self) -> Iterable[Metric]:
+        endpoints = [each.endpoint_health() for each in self.collectors() if isinstance(each, ReportsEndpoint)]
+        labels = ("address", "connection", "kind")
+        up = GaugeMetricFamily("emsd_endpoint_up", "Whether the connection stands", labels=labels)
+        for each in endpoints:
+            up.add_metric([each.address, each.connection, each.kind], float(each.connected))
+        yield up
+        for name, documentation in _ENDPOINT:
+            full_name = f"emsd_endpoint_{name.removesuffix('_s')}" + ("_seconds" if name.endswith("_s") else "")
+            family = CounterMetricFamily(full_name, documentation, labels=labels)
+            for each in endpoints:
+                family.add_metric([each.address, each.connection, each.kind], getattr(each, name))
+            yield family
+
+    def _plans(self) -> Iterable[Metric]:
+        plans = [(each.name, each.plan_efficiency()) for each in self.collectors() if isinstance(each, ReportsPlan)]
+        for name, documentation in _PLAN:
+            family = GaugeMetricFamily(f"emsd_plan_{name}", documentation, labels=["connection"])
+            for connection, plan in plans:
+                family.add_metric([connection], getattr(plan, name))
+            yield family
+
     def _meters(self) -> Iterable[Metric]:
+        """Yield the families of all meters one by one: each is a step for who must not be held up for long."""
         keys = self.meter_keys()
+        healths = [each for collector in self.collectors() for each in collector.health()]
+        meters = [(keys.get(each.meter_id, str(each.meter_id)), each) for each in healths]
         polls = CounterMetricFamily("emsd_meter_polls", "Polls of a meter by result", labels=["meter", "result"])
+        for result in _RESULTS:
+            count = attrgetter(f"polls_{result}")
+            polls.samples += [_counted(polls, {"meter": key, "result": result}, count(each)) for key, each in meters]
+        yield polls
         requests = CounterMetricFamily("emsd_meter_requests", "Requests sent to a meter", labels=["meter"])
+        requests.samples = [_counted(requests, {"meter": key}, each.requests) for key, each in meters]
+        yield requests
         rejected = CounterMetricFamily("emsd_meter_values_rejected", "Values that became NULL", labels=["meter"])
+        rejected.samples = [_counted(rejected, {"meter": key}, each.values_rejected) for key, each in meters]
+        yield rejected
         errors = CounterMetricFamily("emsd_meter_errors", "Failures of a meter by kind", labels=["meter", "kind"])
-        up = GaugeMetricFamily("emsd_meter_up", "1 answers, 0.5 answers in part, 0 does not answer", labels=["meter"])
-        round_trip = GaugeMetricFamily(
-            "emsd_meter_round_trip_seconds", "Duration of the last successful poll", labels=["meter"]
-        )
-        for collector in self.collectors():
-            for health in collector.health():
-                meter = keys.get(health.meter_id, str(health.meter_id))
-                for result in _RESULTS:
-                    polls.add_metric([meter, result], getattr(health, f"polls_{result}"))
-                requests.add_metric([meter], health.requests)
-                rejected.add_metric([meter], health.values_rejected)
-                for kind, count in health.errors.items():
-                    errors.add_metric([meter, kind], count)
-                up.add_metric([meter], _UP[health.state])
-                if health.round_trip_s is not None:
-                    round_trip.add_metric([meter], health.round_trip_s)
-        yield from (polls, requests, rejected, errors, up, round_trip)
+        for key, each in meters:
+            for kind, failures in each.errors.items():
+                errors.add_metric([key, kind], failures)
+        yield errors
+        up = GaugeMetricFamily("emsd_meter_up", "1 well, 0.5 in part, 0 without values", labels=["meter"])
+        up.samples = [Sample(up.name, {"meter": key}, _UP[each.state]) for key, each in meters]
+        yield up
+        state = GaugeMetricFamily("emsd_meter_state", "1 for the state of a meter", labels=["meter", "state"])
+        state.samples = [Sample(state.name, {"meter": key, "state": each.state.value}, 1.0) for key, each in meters]
+        yield state
+        yield _round_trips(meters)
 
 
-_UP: Final = {MeterState.OK: 1.0, MeterState.DEGRADED: 0.5, MeterState.DOWN: 0.0, MeterState.STARTING: 0.0}
+def _counted(family: Metric, labels: dict[str, str], count: float) -> Sample:
+    """Return a sample of a counter; `add_metric` takes three times as long, and thousands of meters feel it."""
+    return Sample(f"{family.name}_total", labels, count)
+
+
+def _round_trips(meters: Iterable[tuple[str, MeterHealth]]) -> Metric:
+    family = GaugeMetricFamily(
+        "emsd_meter_round_trip_seconds", "Duration of the last successful poll", labels=["meter"]
+    )
+    for key, each in meters:
+        if each.round_trip_s is not None:
+            family.samples.append(Sample(family.name, {"meter": key}, each.round_trip_s))
+    return family
+
+
+def _commit_age(ages: AgeHistogram) -> Metric:
+    return HistogramMetricFamily(
+        "emsd_ingest_commit_age_seconds",
+        "Time from the arrival of a reading until its commit; what went through the spool is not in it",
+        buckets=list(ages.cumulative()),
+        sum_value=ages.sum_s,
+    )
+
+
+_UP: Final = dict.fromkeys(MeterState, 0.0) | {
+    MeterState.OK: 1.0,
+    MeterState.DEGRADED: 0.5,
+    # It need not answer; who is called for a meter that is not up should sleep by night.
+    MeterState.RESTING: 1.0,
+}
 
 
 def _families(prefix: str, rows: Iterable[tuple[str, str, str]], stats: object | None) -> Iterable[Metric]:

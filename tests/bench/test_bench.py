@@ -8,11 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
-RATIOS = {"ingest": 3, "collector": 1, "decode": 1, "api": 20, "storage": 2}
+RATIOS = {"ingest": 3, "spool": 2, "collector": 1, "decode": 1, "api": 20, "storage": 2}
 """How many rows of each benchmark are compared with a bare library."""
 
 
@@ -59,8 +60,37 @@ def test_the_fleet_runs_through_the_real_service_and_every_tick_is_accounted_for
     assert rows["memory of the service"] > 10
 
 
+def test_units_behind_a_gateway_with_dead_ones_are_compared_with_one_where_all_answer(tmp_path: Path) -> None:
+    rows = rows_of("gateway", tmp_path / "figures.json")
+    assert len(rows) == 4
+    for row in rows:
+        assert 0 < row["bare"]["median"] < 2, row
+        assert row["emsd"]["most"] <= row["bare"]["most"] + 1, row
+        assert row["ratio"] is not None
+    assert any(row["met"] is not None for row in rows)
+
+
+def test_what_a_fleet_did_over_time_is_drawn(tmp_path: Path) -> None:
+    plot = tmp_path / "memory.svg"
+    done = bench("fleet", "--smoke", "--shards", "2", "--plot", str(plot))
+    assert done.returncode == 0, done.stdout + done.stderr
+    picture = ET.parse(plot).getroot()  # noqa: S314 - it is ours
+    lines = picture.findall("{http://www.w3.org/2000/svg}polyline")
+    assert len(lines) == 3
+    assert all(len(line.attrib["points"].split()) >= 1 for line in lines)
+
+
+def test_messages_go_all_the_way_and_are_compared_with_bare_aiomqtt(tmp_path: Path) -> None:
+    whole, *steady = rows_of("mqtt", tmp_path / "figures.json")
+    assert all(0 < whole[side]["median"] < math.inf for side in ("emsd", "bare", "ratio"))
+    assert [row["unit"] for row in steady] == ["messages/s", "s", "s"]
+    assert all(0 < row["emsd"]["median"] < math.inf for row in steady)
+
+
 def test_an_unknown_name_is_refused_with_the_names_that_there_are() -> None:
     done = bench("injest")
     assert done.returncode == 2
     assert "there is no benchmark injest" in done.stderr
-    assert "ingest, collector, decode, api, storage, fleet" in " ".join(done.stderr.replace("│", " ").split())
+    assert "ingest, spool, collector, mqtt, decode, api, storage, gateway, fleet" in " ".join(
+        done.stderr.replace("│", " ").split()
+    )

@@ -8,10 +8,10 @@ from typing import Final
 
 import structlog
 from fastapi import APIRouter, Depends, Request, Response
-from prometheus_client.exposition import choose_encoder
 
 from emsd import __version__
 from emsd.api.dependencies import ApiDependencies, Given, ReadinessProbe
+from emsd.api.exposition import exposition
 from emsd.api.parameters import refuse_unknown_parameters
 from emsd.api.problems import Problem, problem_responses
 from emsd.api.schemas import Health, Readiness
@@ -53,8 +53,8 @@ async def readyz(given: Given) -> Readiness:
 )
 async def metrics(request: Request, given: Given) -> Response:
     """Return the metrics of this process, as Prometheus text or OpenMetrics by the Accept header."""
-    encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    return Response(encode(given.registry), headers={"Content-Type": content_type})
+    text, content_type = await exposition(given.registry, request.headers.get("accept", ""))
+    return Response(text, headers={"Content-Type": content_type})
 
 
 async def _ask(probe: ReadinessProbe) -> str | None:
