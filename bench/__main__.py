@@ -40,7 +40,9 @@ def main(
         bool, typer.Option("--smoke", help="Only show that everything runs; figures mean nothing.")
     ] = False,
     seconds: Annotated[float | None, typer.Option(min=1, max=3600, help="How long fleet measures.")] = None,
-    shards: Annotated[int, typer.Option(min=0, max=64, help="Collecting processes of fleet; 0: one for all.")] = 0,
+    shards: Annotated[
+        int | None, typer.Option(min=0, max=64, help="Collecting processes of fleet; 0: one for all; absent: 2.")
+    ] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw what fleet saw over time into this SVG file.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures into this file.")] = None,
 ) -> None:

@@ -1,10 +1,10 @@
 """The whole service with 5,000 meters of 14 quantities every second, for ten minutes.
 
-`python -m emsd run` polls the simulator's Modbus servers, 50 meters behind each of 100 endpoints, and writes into a
-private TimescaleDB that waits for the disk; accounting, alarms, collector health, spool and API run as in production,
-and /metrics is scraped every 10 s. Service, simulator and database are processes of their own on this machine; what
-each of them uses is read from /proc. With shards the service is several processes, and its figures are sums. Nothing
-counts before the warm-up of 20 s is over.
+Two `emsd collect --shard i/2` poll the simulator's Modbus servers, 50 meters behind each of 100 endpoints, and write
+into a private TimescaleDB that waits for the disk; `emsd serve` accounts and answers. Alarms, collector health, spool
+and API run as in production, and /metrics is scraped every 10 s. Services, simulator and database are processes of
+their own on this machine; what each of them uses is read from /proc, and the service's figures are sums. `--shards 0`
+runs `emsd run` instead. Nothing counts before the warm-up of 20 s is over.
 
 The time from a response to its commit is taken twice: of each row, from the reading's time to the database's commit
 time, and by the service's own histogram, which ends when the database has acknowledged.
@@ -37,6 +37,8 @@ _SIZES: Final = {
     Size.SMOKE: (40, 2, 1.0, 4.0),
 }
 """Meters, endpoints, how long it warms up [s], and how long it measures [s]."""
+_SHARDS: Final = {Size.FULL: 2, Size.QUICK: 2, Size.SMOKE: 0}
+"""Collecting processes; one process for everything has one core, which 5,000 polls a second and all else fill."""
 
 
 async def run(world: World) -> Report:
@@ -50,7 +52,8 @@ async def run(world: World) -> Report:
         async with helper("bench.device_server", str(meters), str(endpoints), _REST_MS) as devices:
             plant, profiles = fleet(meters, endpoints)
             path = write_plant(folder, at_ports(plant, devices.said["ports"]), profiles)
-            async with running_shards(path, url, world.shards) as service:
+            shards = _SHARDS[world.size] if world.shards is None else world.shards
+            async with running_shards(path, url, shards) as service:
                 world.say("fleet", f"warming up with {meters:,} meters")
                 await asyncio.sleep(warm_up_s)
                 assert server.pid is not None

@@ -40,8 +40,8 @@ class World:
     """How long `fleet` measures [s]; None takes what the size says."""
     plot: Path | None = None
     """Where `fleet` draws what it saw over time; None: nowhere."""
-    shards: int = 0
-    """Into how many collecting processes `fleet` shares the meters; 0: one process does everything."""
+    shards: int | None = None
+    """Into how many collecting processes `fleet` shares the meters; 0: one does everything; None: as its size says."""
     _postgres: PrivatePostgres | None = field(default=None, init=False)
 
     def say(self, benchmark: str, what: str) -> None:

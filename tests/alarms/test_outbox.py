@@ -281,9 +281,7 @@ async def test_what_waits_for_a_target_that_left_the_plant_is_given_up(
     assert box.stats.notifications_failed == 1
 
 
-async def test_the_outbox_of_a_plant_that_notifies_nobody_stays(
-    pool: Pool, make_rule: MakeRule, until: Until
-) -> None:
+async def test_the_outbox_of_a_plant_that_notifies_nobody_stays(pool: Pool, make_rule: MakeRule, until: Until) -> None:
     await raise_alarms(pool, make_rule, until, [310], "gone")
     task = asyncio.create_task(outbox_of(pool, on_call()).run(), name="outbox")
     await until(settled(pool))
