@@ -29,7 +29,7 @@ demo: $(READY) ## a simulated factory, measured by the real chain, on embedded r
 	@$(BIN)/emsd demo --seed $(SEED) $(if $(DURATION),--duration $(DURATION))
 
 test: $(READY) ## all tests, on a real TimescaleDB and a real Mosquitto
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(READY) ## ruff, mypy --strict and the import rules
 	@$(BIN)/ruff check .
