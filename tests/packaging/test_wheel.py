@@ -117,6 +117,7 @@ def test_entry_points_resolve_and_profiles_are_data_of_the_package(installed: Pa
         "emsd.collectors modbus_tls",
         "emsd.collectors modbus_udp",
         "emsd.collectors mqtt",
+        "emsd.collectors sparkplug_b",
         "emsd.profiles emsd",
         "console_scripts emsd",
     }
