@@ -2,7 +2,7 @@
 
 Two `emsd collect --shard i/2` poll the simulator's Modbus servers, 50 meters behind each of 100 endpoints, and write
 into a private TimescaleDB that waits for the disk; `emsd serve` accounts and answers. Alarms, collector health, spool
-and API run as in production, and /metrics is scraped every 10 s. Services, simulator and database are processes of
+and API run as in production, and /metrics is scraped every minute. Services, simulator and database are processes of
 their own on this machine; what each of them uses is read from /proc, and the service's figures are sums. `--shards 0`
 runs `emsd run` instead. Nothing counts before the warm-up of 20 s is over.
 
@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from bench.child import helper
 from bench.fleet_service import at_ports, running_shards, write_plant
-from bench.fleet_watch import Watch, counted, watched
+from bench.fleet_watch import PART_S, SCRAPE_EVERY_S, Watch, counted, watched
 from bench.plot import Panel, as_svg
 from bench.processes import growth_mb_per_min, sparkline
 from bench.result import Report, Row, Spread, single
@@ -127,7 +127,7 @@ def _plot(watch: Watch, found: Mapping[str, Any], meters: int) -> str:
         "seconds since the end of the warm-up",
         [
             Panel("resident memory of the service [MB]", watch.memory),
-            Panel("from response to commit, 99 of 100 in each 10 s [s]", found["parts"]),
-            Panel("ticks missed in each 10 s", watch.missed()),
+            Panel(f"from response to commit, 99 of 100 in each {PART_S:.0f} s [s]", found["parts"]),
+            Panel(f"ticks missed in each {SCRAPE_EVERY_S:.0f} s", watch.missed()),
         ],
     )

@@ -16,9 +16,12 @@ from bench.fleet_service import Process
 from bench.processes import resident_mb, usage_of, usage_of_tree
 from bench.world import World
 
-__all__ = ["SCRAPE_EVERY_S", "Scrape", "Watch", "counted", "watched"]
+__all__ = ["PART_S", "SCRAPE_EVERY_S", "Scrape", "Watch", "counted", "watched"]
 
-SCRAPE_EVERY_S: Final = 10.0
+SCRAPE_EVERY_S: Final = 60.0
+"""As Prometheus does unless told otherwise."""
+PART_S: Final = 10.0
+"""The age of rows at their commit is told for stretches of so long [s]."""
 _MISSED: Final = ("partial", "failed", "skipped")
 
 _ROWS: Final = """
@@ -97,7 +100,7 @@ class Watch:
 
 
 async def watched(world: World, service: Sequence[Process], simulator: int, database: int, seconds: float) -> Watch:
-    """Look at the processes of the service for so long [s]: memory every second, metrics every ten.
+    """Look at the processes of the service for so long [s]: memory every second, metrics every minute.
 
     `simulator` and `database` are the numbers of their processes.
     """
@@ -161,7 +164,7 @@ def _read(text: str, at_s: float, took_s: float) -> Scrape:
 async def counted(url: str, watch: Watch) -> dict[str, Any]:
     """Count rows, look for holes between a meter's readings, and take the age of each row at its commit.
 
-    `parts` are (seconds since the watch began, 99th percentile of the age [s]) of each ten seconds.
+    `parts` are (seconds since the watch began, 99th percentile of the age [s]) of each PART_S.
     """
     begin = watch.began + timedelta(seconds=1)
     end = begin + timedelta(seconds=watch.counted_s)
@@ -172,9 +175,9 @@ async def counted(url: str, watch: Watch) -> dict[str, Any]:
             row = await connection.fetchrow(query, begin, end, timeout=300)
             assert row is not None
             found |= dict(row)
-        *parts, total = await connection.fetch(_AGES, begin, end, SCRAPE_EVERY_S, timeout=300)
+        *parts, total = await connection.fetch(_AGES, begin, end, PART_S, timeout=300)
         found |= {name: total[name] for name in ("p50_s", "p99_s", "most_s")}
-        found["parts"] = [(SCRAPE_EVERY_S * (each["part"] + 1), each["p99_s"]) for each in parts]
+        found["parts"] = [(PART_S * (each["part"] + 1), each["p99_s"]) for each in parts]
         found["lost"] = await connection.fetchval("SELECT coalesce(sum(readings), 0)::bigint FROM reading_loss")
         return found
     finally:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from collectors.faults import each_readable
+from collectors.modbus.courtesy import Courtesy
 from collectors.modbus.endpoint import ModbusEndpoint
 from collectors.modbus.unit import Unit
 from emsd.collector import BoundMeter, Collector, Sink, wall_clock_us
@@ -28,5 +29,6 @@ def open_collector(
     """
     if not isinstance(connection, ModbusConnection):
         raise TypeError(f"connection {connection.key} is {connection.kind}, not modbus_tcp or another kind of Modbus")
-    units = each_readable(meters, "Modbus", lambda bound: Unit(bound, connection, sink, now_us))
+    courtesy = Courtesy(len(meters))
+    units = each_readable(meters, "Modbus", lambda bound: Unit(bound, connection, sink, now_us, courtesy))
     return ModbusEndpoint(connection, units)

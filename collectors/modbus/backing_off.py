@@ -1,8 +1,7 @@
 """When to ask again for what did not answer: a whole meter, or one block of it.
 
-A meter that is down is probed with one request a period, so that it costs those who share its line one timeout and no
-more. What a probe waits for its answer is what the device was known to need, not the whole timeout; every fourth probe
-waits the whole of it, for a device that has become slower.
+A meter that is down is probed with one request a period, so that it costs those who share its line one wait for an
+answer and no more; how long that may be is a matter of courtesy.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from collectors.backoff import Backoff
+from collectors.modbus.courtesy import Courtesy
 from collectors.modbus.poll import Poll
 from collectors.modbus.reads import Request
 from emsd.collector import MeterState
@@ -26,19 +26,13 @@ DOWN_CAP_S: Final = 60.0
 """A meter that is down is probed at least this often."""
 
 NEVER_MET_CAP_S: Final = 300.0
-"""A meter that has never answered since the start, and whose probes cost the whole timeout, at least this often."""
+"""A meter that has never answered since the start is probed at least this often."""
 
 REST_CAP_S: Final = 600.0
 """A meter that rests is probed at least this often, and when its rest is over."""
 
 BLOCK_CAP_S: Final = 300.0
 """A block that fails while others of its meter answer is tried again at least this often."""
-
-ANSWER_MARGIN: Final = 5.0
-"""A probe waits this many times the slowest answer that was seen."""
-SHORTEST_PROBE_S: Final = 0.25
-WHOLE_TIMEOUT_EVERY: Final = 4
-"""Every so many probes one waits the whole timeout."""
 
 _US_PER_S: Final = 1_000_000
 _HALVINGS: Final = 10
@@ -51,11 +45,13 @@ class Absence:
         interval_s: time between two polls [s].
         timeout_s: longest wait for an answer [s].
         may_rest: whether the device is expected to be silent at an instant [us since the epoch]; None: never.
+        courtesy: what it owes those on its line; one object for all of them. None: it is alone there.
     """
 
     __slots__ = (
         "_backoff",
         "_base_s",
+        "_courtesy",
         "_hears",
         "_may_rest",
         "_probes",
@@ -65,10 +61,17 @@ class Absence:
         "not_before",
     )
 
-    def __init__(self, interval_s: float, timeout_s: float, may_rest: Callable[[int], bool] | None) -> None:
+    def __init__(
+        self,
+        interval_s: float,
+        timeout_s: float,
+        may_rest: Callable[[int], bool] | None,
+        courtesy: Courtesy | None = None,
+    ) -> None:
         self._base_s = max(FIRST_WAIT_S, interval_s)
         self._timeout_s = timeout_s
         self._may_rest = may_rest
+        self._courtesy = courtesy or Courtesy()
         self._backoff = Backoff(self._base_s, NEVER_MET_CAP_S, least_share=0.5)
         self._resting = Backoff(self._base_s, REST_CAP_S, least_share=0.5)
         self._slowest_s: float | None = None
@@ -82,16 +85,14 @@ class Absence:
         """How many attempts have failed in a row; 0: it is there."""
         return self._probes
 
-    @property
-    def timeout_s(self) -> float:
-        """How long the next request may wait for its answer [s]."""
-        if self._hears or self._slowest_s is None or self._probes % WHOLE_TIMEOUT_EVERY == 0:
-            return self._timeout_s
-        return min(self._timeout_s, max(SHORTEST_PROBE_S, ANSWER_MARGIN * self._slowest_s))
+    def wait_s(self, now: float) -> float:
+        """Return how long the request that is sent at `now` may wait for its answer [s]; on the monotonic clock [s]."""
+        return self._timeout_s if self._hears else self._courtesy.probe_s(self._slowest_s, self._timeout_s, now)
 
     def heard(self, seconds: float) -> None:
         """Take note that the device answered within `seconds`: what follows in this attempt may take its time."""
         self._hears = True
+        self._courtesy.heard(seconds)
         if self._slowest_s is None:
             self._backoff = Backoff(self._base_s, DOWN_CAP_S, least_share=0.5)
         if self._slowest_s is None or seconds > self._slowest_s:

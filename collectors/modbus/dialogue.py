@@ -56,7 +56,7 @@ class Dialogue:
         """Read registers of the device; raises CollectError, see `ModbusClient.read`."""
         self.book.health.requests += 1
         asked = time.monotonic()
-        payload = await client.read(self.unit_id, table, address, count, timeout_s=self.absence.timeout_s)
+        payload = await client.read(self.unit_id, table, address, count, timeout_s=self.absence.wait_s(asked))
         self.absence.heard(time.monotonic() - asked)
         return payload
 

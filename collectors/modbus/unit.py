@@ -18,6 +18,7 @@ from collectors.modbus.backing_off import Absence, Holds
 from collectors.modbus.book import GATEWAY_EXCEPTIONS, Book
 from collectors.modbus.careful import Line
 from collectors.modbus.client import ModbusClient
+from collectors.modbus.courtesy import Courtesy
 from collectors.modbus.dialogue import Dialogue
 from collectors.modbus.frozen import FrozenWatch
 from collectors.modbus.poll import Poll
@@ -43,12 +44,20 @@ class Unit:
         connection: what it is reached through.
         sink: where its readings go.
         now_us: the wall clock [us].
+        courtesy: what it owes the other units of the connection; one object for all of them.
 
     Raises:
         ValueError: its profile cannot be read as it is written.
     """
 
-    def __init__(self, bound: BoundMeter, connection: ModbusConnection, sink: Sink, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        bound: BoundMeter,
+        connection: ModbusConnection,
+        sink: Sink,
+        now_us: Callable[[], int],
+        courtesy: Courtesy,
+    ) -> None:
         if bound.profile.modbus is None or bound.meter.unit_id is None:
             raise ValueError("a meter on a Modbus connection needs a unit_id and a profile with a modbus map")
         meter, interval_s = bound.meter, bound.meter.poll_interval_s
@@ -63,7 +72,8 @@ class Unit:
         self._ticks = Ticks(self.key, interval_s)
         gap = gap_registers(connection, self._map)
         self._reads = Reads(self._map, interval_s, meter.rated_power_kw, gap_registers=gap)
-        self._absence = Absence(interval_s, max(connection.timeout_s, self._map.timeout_s or 0.0), bound.may_rest)
+        timeout_s = max(connection.timeout_s, self._map.timeout_s or 0.0)
+        self._absence = Absence(interval_s, timeout_s, bound.may_rest, courtesy)
         self._holds = Holds(interval_s)
         self._acquaintance = Acquaintance(meter, self._map)
         self._dialogue = Dialogue(

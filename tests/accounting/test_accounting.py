@@ -9,10 +9,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from emsd.accounting import Accounting, MeterAccount
+from emsd.accounting import Accounting, MeterAccount, loop
+from emsd.accounting.runs import take
 from emsd.energy.counters import CounterRules
 from emsd.errors import StoreError
 from emsd.readings import Reading, reading_of
+from emsd.store.intervals import DirtyMark
 from emsd.store.pool import Pool, open_pool
 from emsd.store.readings import ReadingWriter
 
@@ -229,6 +231,33 @@ async def test_a_pass_that_fails_leaves_its_marks_for_the_next(pool: Pool) -> No
     await pool.execute("ALTER TABLE interval_15m_away RENAME TO interval_15m")
     await live.run_until_clean()
     assert await pool.fetchval("SELECT sum(energy_import_kwh) FROM interval_15m") == pytest.approx(12.0)
+
+
+async def test_the_running_day_of_many_meters_is_built_once_and_then_the_pass_is_over(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_DAYS_PER_PASS", 2)
+    await store(pool, history(30, seed=8))
+    await store(pool, [reading_of(SLOW, START - timedelta(days=day), {"energy_import_kwh": 1.0}) for day in (2, 3, 4)])
+    keeper = accounting(pool, START + timedelta(minutes=30))
+    assert await keeper.run_once(), "three past days are left over"
+    days = await pool.fetch("SELECT DISTINCT meter_id FROM interval_1d WHERE day = '2026-03-28'")
+    assert [row["meter_id"] for row in days] == list(ACCOUNTS)
+    while await keeper.run_once():
+        pass
+    # Each further reading makes the running day dirty again, and that is no reason for another pass at once.
+    await store(
+        pool, [reading_of(meter, START + timedelta(minutes=29), {"energy_import_kwh": 1.0}) for meter in ACCOUNTS]
+    )
+    assert not await keeper.run_once()
+
+
+def test_a_minute_that_many_batches_wrote_into_is_one_minute_of_a_pass() -> None:
+    minute_us = 60_000_000
+    marks = [DirtyMark(mark, minute_us * (100 - mark // 50), [1, 2, 3]) for mark in range(500)]
+    taken, minutes = take(marks, most_minutes=12)
+    assert len(taken) == 200
+    assert {meter: len(buckets) for meter, buckets in minutes.items()} == {1: 4, 2: 4, 3: 4}
 
 
 async def test_two_accountings_of_one_database_never_work_at_once(pool: Pool) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from collectors.modbus import open_collector
-from collectors.modbus.backing_off import SHORTEST_PROBE_S, WHOLE_TIMEOUT_EVERY, Absence
+from collectors.modbus.backing_off import Absence
+from collectors.modbus.courtesy import SHORTEST_PROBE_S, WHOLE_SHARE, Courtesy
 from emsd.collector import Collector, MeterHealth, MeterState
 from tests.collectors.bank import Bank
 from tests.collectors.support import (
@@ -87,34 +88,65 @@ async def test_a_meter_that_is_down_is_found_again_though_its_first_block_never_
     assert {"starts_count", "capacity_percent"} & set(sink.offered[0].columns)
 
 
-def test_a_probe_waits_as_long_as_the_device_is_known_to_need_and_now_and_then_the_whole_timeout() -> None:
-    absence = Absence(1.0, 2.0, None)
-    assert absence.timeout_s == 2.0
-    absence.heard(0.1)
-    absence.heard(0.02)
-    assert absence.timeout_s == 2.0
-    waits = []
-    for _ in range(8):
-        absence.failed(0.0, 0)
-        waits.append(absence.timeout_s)
-    assert waits == [0.5, 0.5, 0.5, 2.0, 0.5, 0.5, 0.5, 2.0]
-    assert WHOLE_TIMEOUT_EVERY == 4
+def test_a_probe_waits_as_long_as_the_device_is_known_to_need() -> None:
+    absence = silent_beside_others(timeout_s=2.0, answers_s=(0.1, 0.02))
+    assert [absence.wait_s(1.0) for _ in range(3)] == [0.5] * 3
     # Once it answers, what follows may take its time.
     absence.heard(0.02)
-    assert absence.timeout_s == 2.0
+    assert absence.wait_s(1.0) == 2.0
 
 
 def test_a_probe_is_never_shorter_than_a_network_needs_nor_longer_than_the_timeout() -> None:
     for answer_s, timeout_s, wait_s in ((0.001, 1.0, SHORTEST_PROBE_S), (0.9, 1.0, 1.0), (0.001, 0.1, 0.1)):
-        absence = Absence(1.0, timeout_s, None)
-        absence.heard(answer_s)
+        assert silent_beside_others(timeout_s=timeout_s, answers_s=(answer_s,)).wait_s(1.0) == wait_s
+
+
+def test_a_unit_that_was_never_met_is_given_what_the_slowest_of_its_line_needs() -> None:
+    courtesy = Courtesy(units=3)
+    never_met, slow, fast = (Absence(1.0, 2.0, None, courtesy) for _ in range(3))
+    never_met.failed(0.0, 0)
+    # Nobody has answered yet, so nobody is kept waiting.
+    assert never_met.wait_s(0.0) == 2.0
+    slow.heard(0.12)
+    fast.heard(0.01)
+    assert never_met.wait_s(0.0) == 2.0
+    assert never_met.wait_s(1.0) == pytest.approx(0.6)
+
+
+def test_however_many_units_are_silent_whole_timeouts_take_half_a_percent_of_the_line() -> None:
+    courtesy, timeout_s, lasts_s = Courtesy(units=40), 1.0, 7200
+    met = Absence(1.0, timeout_s, None, courtesy)
+    met.heard(0.02)
+    silent = [Absence(1.0, timeout_s, None, courtesy) for _ in range(8)]
+    for each in silent:
+        each.failed(0.0, 0)
+    waits = {each: [silent[each].wait_s(float(now)) for now in range(each, lasts_s, 8)] for each in range(8)}
+    whole = [sum(wait_s == timeout_s for wait_s in each) for each in waits.values()]
+    assert sum(whole) * timeout_s == pytest.approx(WHOLE_SHARE * lasts_s)
+
+
+def test_a_unit_alone_on_its_line_is_always_given_the_whole_timeout() -> None:
+    absence = Absence(1.0, 1.0, None, Courtesy(units=1))
+    absence.heard(0.02)
+    for _ in range(20):
         absence.failed(0.0, 0)
-        assert absence.timeout_s == wait_s
+        assert absence.wait_s(0.0) == 1.0
 
 
-def test_a_meter_that_never_answered_is_given_the_whole_timeout_and_asked_less_often() -> None:
+def test_a_meter_that_never_answered_is_asked_less_often() -> None:
     absence = Absence(1.0, 1.0, None)
     for _ in range(20):
         absence.failed(0.0, 0)
-        assert absence.timeout_s == 1.0
     assert 150.0 <= absence.not_before <= 300.0
+
+
+def silent_beside_others(*, timeout_s: float, answers_s: tuple[float, ...]) -> Absence:
+    """A unit that has answered and is silent now, on a line whose next whole timeout is far away."""
+    courtesy = Courtesy(units=2)
+    absence = Absence(1.0, timeout_s, None, courtesy)
+    for answer_s in answers_s:
+        absence.heard(answer_s)
+    assert absence.wait_s(0.0) == timeout_s
+    absence.failed(0.0, 0)
+    assert absence.wait_s(0.0) == timeout_s
+    return absence

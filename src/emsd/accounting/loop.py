@@ -169,18 +169,24 @@ class Accounting:
         return computed
 
     async def _build_days(self, connection: Session) -> bool:
-        """Build local days that changed, past ones at once, the running one now and then; True when some are left."""
+        """Build local days that changed, past ones at once, the running one now and then; True when some are left.
+
+        Of past days a pass builds a part. The running day is built of all meters or of none: every pass changes it
+        again, so a rest would never be over.
+        """
         today = self._now().astimezone(self._zone).date()
         clock_s = time.monotonic()
-        with_today = clock_s - self._running_day_built_s >= _RUNNING_DAY_EVERY_S
-        up_to = today if with_today else today - timedelta(days=1)
-        days = await table.read_dirty_days(connection, up_to=up_to, most=_DAYS_PER_PASS)
-        await table.build_days(connection, [(meter, day, *local_day_bounds(day, self._zone)) for meter, day in days])
-        if len(days) == _DAYS_PER_PASS:
-            return True
-        if with_today:
+        past = await self._build_some_days(connection, date.min, today - timedelta(days=1))
+        if clock_s - self._running_day_built_s >= _RUNNING_DAY_EVERY_S:
+            while await self._build_some_days(connection, today, today) == _DAYS_PER_PASS:
+                pass
             self._running_day_built_s = clock_s
-        return False
+        return past == _DAYS_PER_PASS
+
+    async def _build_some_days(self, connection: Session, first: date, last: date) -> int:
+        days = await table.read_dirty_days(connection, first=first, last=last, most=_DAYS_PER_PASS)
+        await table.build_days(connection, [(meter, day, *local_day_bounds(day, self._zone)) for meter, day in days])
+        return len(days)
 
     def _local_day(self, time_us: int) -> date:
         return to_datetime(time_us).astimezone(self._zone).date()

@@ -56,17 +56,24 @@ class Run:
 
 
 def take(marks: Sequence[DirtyMark], most_minutes: int) -> tuple[list[DirtyMark], dict[int, set[int]]]:
-    """Return the leading marks whose meter-minutes number at most `most_minutes` (at least one mark), by meter."""
+    """Return the leading marks whose meter-minutes number at most `most_minutes` (at least one mark), by meter.
+
+    A minute that many batches wrote into has as many marks, and counts once: it is computed once.
+    """
     taken: list[DirtyMark] = []
-    minutes: dict[int, set[int]] = defaultdict(set)
+    by_minute: dict[int, set[int]] = defaultdict(set)
     total = 0
     for mark in marks:
-        total += len(mark.meter_ids)
+        known = by_minute[mark.bucket_us]
+        total += len(set(mark.meter_ids) - known)
         if taken and total > most_minutes:
             break
         taken.append(mark)
-        for meter_id in mark.meter_ids:
-            minutes[meter_id].add(mark.bucket_us)
+        known.update(mark.meter_ids)
+    minutes: dict[int, set[int]] = defaultdict(set)
+    for bucket_us, meter_ids in by_minute.items():
+        for meter_id in meter_ids:
+            minutes[meter_id].add(bucket_us)
     return taken, minutes
 
 

@@ -258,10 +258,15 @@ async def mark_days(connection: Session, wanted: Iterable[tuple[int, date]]) -> 
         )
 
 
-async def read_dirty_days(connection: Session, *, up_to: date, most: int) -> list[tuple[int, date]]:
-    """Return up to `most` marked (meter_id, day) pairs, no later day than `up_to`."""
+async def read_dirty_days(
+    connection: Session, *, last: date, first: date = date.min, most: int
+) -> list[tuple[int, date]]:
+    """Return up to `most` marked (meter_id, day) pairs of the days `first` to `last`, the latest day first."""
     rows = await connection.fetch(
-        "SELECT meter_id, day FROM dirty_day WHERE day <= $1 ORDER BY day DESC, meter_id LIMIT $2", up_to, most
+        "SELECT meter_id, day FROM dirty_day WHERE day BETWEEN $1 AND $2 ORDER BY day DESC, meter_id LIMIT $3",
+        first,
+        last,
+        most,
     )
     return [(row["meter_id"], row["day"]) for row in rows]
 
