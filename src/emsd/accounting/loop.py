@@ -19,6 +19,7 @@ from emsd.accounting.runs import Run, compute, runs_of, take
 from emsd.energy.series import BUCKET_15M_US
 from emsd.energy.windows import local_day_bounds
 from emsd.errors import StoreError
+from emsd.pace import room
 from emsd.readings import instant_us, to_datetime
 from emsd.store import intervals as table
 from emsd.store.pool import Pool, Session, session
@@ -74,6 +75,8 @@ class Accounting:
         self._now = now
         self._gatherer = Gatherer()
         self._running_day_built_s = -float("inf")
+        self._waited_s = 0.0
+        """How long this pass has waited for polls to be served [s]."""
         self.stats = AccountingStats()
 
     def adopt(self, accounts: Mapping[int, MeterAccount], zone: ZoneInfo) -> None:
@@ -84,14 +87,14 @@ class Accounting:
     async def run(self) -> None:
         """Run passes until cancelled; a database that is away is tried again at the next pass."""
         while True:
-            began_s = time.monotonic()
+            began_s, self._waited_s = time.monotonic(), 0.0
             backlog = False
             try:
                 backlog = await self.run_once()
             except StoreError as error:
                 self.stats.failures += 1
                 _log.warning("accounting_failed", reason=str(error))
-            busy_s = time.monotonic() - began_s
+            busy_s = time.monotonic() - began_s - self._waited_s
             self.stats.busy_s += busy_s
             await asyncio.sleep(0.0 if backlog else max(self._interval_s, busy_s / _LARGEST_SHARE - busy_s))
 
@@ -149,6 +152,7 @@ class Accounting:
             runs = [meter_runs.pop() for meter_runs in waiting]
             waiting = [meter_runs for meter_runs in waiting if meter_runs]
             for start in range(0, len(runs), _METERS_PER_READ):
+                self._waited_s += await room()
                 rows = await self._compute(connection, runs[start : start + _METERS_PER_READ])
                 written += await table.write_minutes(connection, rows)
                 emptied = await table.delete_unknown_minutes(connection, rows)

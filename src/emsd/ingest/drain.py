@@ -2,7 +2,8 @@
 
 While the database is away it is asked with the newest batch, with backoff: only a write shows that it takes writes,
 that batch is on the disk whatever happens, and it is the one that people wait for. Once it answers, live data goes its
-direct way again, and the drain sends the oldest batches, one write at a time, pausing while live data is late.
+direct way again, and the drain sends the oldest batches, one write at a time, in the time that polls leave, and pausing
+while live data is late.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from emsd.ingest.patience import Patience, backoff_s, wait_for_event
 from emsd.ingest.spool import Spool
 from emsd.ingest.spool_batch import Taken
 from emsd.ingest.stats import SpoolStats
+from emsd.pace import room
 from emsd.readings import Reading
 from emsd.store.pool import Pool
 from emsd.store.quarantine_once import store_poisons_once
@@ -130,6 +132,7 @@ class Drain:
 
     async def _send(self, *, newest: bool) -> bool:
         """Send some batches; False when it must be tried again later."""
+        await room()
         rows = 1 if newest or self._one_by_one else self._batch_rows
         try:
             taken = await self._spool.take(rows, after=0 if newest else self._after, newest=newest)

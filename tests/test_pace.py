@@ -1,0 +1,27 @@
+"""Background work waits while the event loop is busy, and is never shut out."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from emsd.pace import room
+
+
+async def _hold_the_loop(times: int) -> None:
+    for _ in range(times):
+        time.sleep(0.05)  # noqa: ASYNC251 - that is the point
+        await asyncio.sleep(0)
+
+
+async def test_background_work_waits_until_the_loop_has_time_to_spare() -> None:
+    busy = asyncio.create_task(_hold_the_loop(10))
+    await room(longest_s=60.0)
+    assert busy.done()
+
+
+async def test_background_work_gets_its_turn_though_the_loop_never_rests() -> None:
+    busy = asyncio.create_task(_hold_the_loop(1_000_000))
+    await room(longest_s=0.2)
+    assert not busy.done()
+    busy.cancel()
