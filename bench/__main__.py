@@ -28,7 +28,20 @@ from emsd.errors import EmsdError
 from emsd.servers import temporary_folder
 
 _app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-_NAMES: Final = ("ingest", "spool", "collector", "mqtt", "decode", "api", "storage", "gateway", "fleet", "outage")
+_NAMES: Final = (
+    "ingest",
+    "spool",
+    "collector",
+    "mqtt",
+    "decode",
+    "api",
+    "storage",
+    "gateway",
+    "fleet",
+    "outage",
+    "sums",
+    "accounting",
+)
 
 
 @_app.command()

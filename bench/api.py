@@ -21,11 +21,11 @@ from bench.child import helper
 from bench.energy_plant import fill, flatten
 from bench.result import Report, Row, Spread
 from bench.world import Size, World
-from emsd.api.scopes import ScopeKind, meters_of_scope
 from emsd.energy.rollup import plan_rollup
 from emsd.energy.windows import WINDOW_NAMES, Tier, settled_minute
 from emsd.store.plant_view import PlantView, read_plant_view
 from emsd.store.pool import Session, open_pool
+from emsd.store.scopes import ScopeKind, meters_of_scope
 
 __all__ = ["run"]
 

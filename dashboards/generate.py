@@ -15,7 +15,22 @@ from typing import Final
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 
-from . import alarms, carbon, chillers, cleanroom, collection, compressors, overview, pv
+from . import (
+    alarms,
+    balance,
+    carbon,
+    carbon_ledger,
+    chillers,
+    cleanroom,
+    collection,
+    compressors,
+    demand,
+    kpi,
+    overview,
+    product_footprint,
+    pv,
+    tariff,
+)
 
 __all__ = ["FOLDER", "generated", "main", "stale"]
 
@@ -26,7 +41,13 @@ _BUILDERS: Final = (
     compressors.build,
     chillers.build,
     pv.build,
+    kpi.build,
+    balance.build,
+    demand.build,
+    tariff.build,
     carbon.build,
+    carbon_ledger.build,
+    product_footprint.build,
     alarms.build,
     collection.build,
 )

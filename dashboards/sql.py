@@ -48,21 +48,26 @@ CONSUMED_KWH: Final = f"CASE role WHEN 'net' THEN {NET_KWH} ELSE energy_export_k
 """What a row of an interval table adds to the consumption of its scope; see `scoped`."""
 
 PLANT: Final = """plant AS (
-    SELECT meter.meter_id, meter.key, meter.name, meter.parent_meter_id, meter.measures_energy, meter.connection,
+    SELECT meter.meter_id, meter.key, meter.name, meter.parent_meter_id, meter.connection,
+           meter.measures_energy AND meter.counts AS measures_energy,
            meter.poll_interval_s, asset.key AS asset_key, asset.name AS asset_name, asset.kind, asset.rated_power_kw,
            area.area_id, area.key AS area_key, area.name AS area_name, area.stage
     FROM meter JOIN asset USING (asset_id) JOIN area USING (area_id)
-    WHERE meter.site_id::text = ${site:sqlstring} AND meter.removed_at IS NULL
+    WHERE meter.site_id::text = ${site:sqlstring} AND meter.removed_at IS NULL AND meter.kind <> 'derived'
 )"""
+"""Meters with their places. A virtual meter that is a view on others does not measure energy here: sums count once."""
 
 UPSTREAM: Final = """upstream AS (
     SELECT meter_id, parent_meter_id AS above_id FROM plant WHERE parent_meter_id IS NOT NULL
     UNION
-    SELECT upstream.meter_id, plant.parent_meter_id
-    FROM upstream JOIN plant ON plant.meter_id = upstream.above_id
-    WHERE plant.parent_meter_id IS NOT NULL
+    SELECT upstream.meter_id, higher.above_id
+    FROM upstream JOIN (
+        SELECT meter_id, parent_meter_id AS above_id FROM plant WHERE parent_meter_id IS NOT NULL
+        UNION ALL
+        SELECT meter_id, input_meter_id FROM virtual_meter_input WHERE factor > 0
+    ) AS higher ON higher.meter_id = upstream.above_id
 )"""
-"""Every meter with each meter upstream of it; UNION ends a loop in the data."""
+"""Every meter with each meter upstream of it, those that a virtual one upstream is made of too; UNION ends a loop."""
 
 AREA_TREE: Final = """area_tree AS (
     SELECT area_id AS above_id, area_id FROM area
@@ -75,11 +80,14 @@ AREA_TREE: Final = """area_tree AS (
 """Every area with itself and each area below it."""
 
 TODAY: Final = f"""today AS (
-    SELECT time_zone, carbon_region, contract_demand_kw, {NOW} AS until,
+    SELECT time_zone, carbon_region, (
+               SELECT agreed.contract_demand_kw FROM contract_demand AS agreed
+               WHERE agreed.site_id = site.site_id AND valid_from <= {NOW} ORDER BY valid_from DESC LIMIT 1
+           ) AS contract_demand_kw, {NOW} AS until,
            date_trunc('day', {NOW} AT TIME ZONE time_zone) AT TIME ZONE time_zone AS began
     FROM site WHERE site_id::text = ${{site:sqlstring}}
 )"""
-"""The local day of the site in which the shown range ends."""
+"""The local day of the site in which the shown range ends, and the demand that is agreed then."""
 
 OF_TODAY: Final = f"bucket >= today.began AND bucket < today.until AND bucket > {NOW} - interval '26 hours'"
 """The last condition says nothing more, but it is constant: the planner leaves out the chunks of other days by it."""

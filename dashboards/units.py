@@ -18,9 +18,14 @@ __all__ = [
     "IRRADIANCE",
     "KG",
     "KG_PER_KWH",
+    "KG_PER_M2",
     "KW",
     "KWH",
     "KWH_PER_KWP",
+    "KWH_PER_M2",
+    "MINUTES",
+    "MONEY",
+    "MONEY_PER_KWH",
     "NM3H",
     "NO_UNIT",
     "PASCAL",
@@ -28,6 +33,7 @@ __all__ = [
     "RED",
     "SECONDS",
     "SPECIFIC_POWER",
+    "SQUARE_METRES",
     "TIME",
     "VOLT",
     "W_PER_M2",
@@ -46,6 +52,7 @@ HUMIDITY: Final = "humidity"
 VOLT: Final = "volt"
 SECONDS: Final = "s"
 HOURS: Final = "h"
+MINUTES: Final = "m"
 IRRADIANCE: Final = "Wm2"
 W_PER_M2: Final = "Wm2"
 COUNT: Final = "short"
@@ -56,6 +63,12 @@ NM3H: Final = "suffix: Nm3/h"
 SPECIFIC_POWER: Final = "suffix: kW/(Nm3/min)"
 KWH_PER_KWP: Final = "suffix: kWh/kWp"
 KG_PER_KWH: Final = "suffix: kg/kWh"
+KG_PER_M2: Final = "suffix: kg/m2"
+KWH_PER_M2: Final = "suffix: kWh/m2"
+SQUARE_METRES: Final = "areaM2"
+# In the currency of the tariff, which a dashboard of every site cannot name.
+MONEY: Final = "locale"
+MONEY_PER_KWH: Final = "suffix: /kWh"
 
 GREEN: Final = "green"
 AMBER: Final = "orange"

@@ -11,7 +11,7 @@ from grafana_foundation_sdk.models.dashboard import VariableOption, VariableRefr
 from .panels import DATASOURCE
 from .sql import AREA_TREE, AREAS_CHOSEN, chosen, with_ctes
 
-__all__ = ["areas", "assets", "meters", "priorities", "site"]
+__all__ = ["areas", "assets", "meters", "one", "priorities", "site"]
 
 _OF_SITE: Final = "site_id::text = ${site:sqlstring}"
 
@@ -46,11 +46,12 @@ ORDER BY 1"""
 
 
 def meters(*, of_assets: bool = False) -> QueryVariable:
-    """Return the variable `meter`: all meters, or those of the chosen assets."""
+    """Return the variable `meter`: all, or those of the chosen assets; derived meters only where they have alarms."""
     condition = f" AND {chosen('asset.key', 'asset')}" if of_assets else ""
     query = f"""SELECT meter.name AS __text, meter.key AS __value
 FROM meter JOIN asset USING (asset_id)
 WHERE meter.{_OF_SITE} AND meter.removed_at IS NULL{condition}
+  AND (meter.kind <> 'derived' OR EXISTS (SELECT FROM alarm WHERE alarm.meter_id = meter.meter_id))
 ORDER BY 1"""
     return _several(_variable("meter", "Meter", "Meters that are shown.", query))
 
@@ -61,6 +62,11 @@ def priorities() -> QueryVariable:
 FROM unnest(ARRAY['high', 'medium', 'low']) WITH ORDINALITY AS known (priority, place) ORDER BY place"""
     variable = _variable("priority", "Priority", "Alarm priorities that are shown.", query)
     return _several(variable).sort(VariableSort.DISABLED)
+
+
+def one(name: str, label: str, about: str, query: str) -> QueryVariable:
+    """Return a variable of which one option is chosen, the first one at first; `query` gives __text and __value."""
+    return _variable(name, label, about, query)
 
 
 def _variable(name: str, label: str, about: str, query: str) -> QueryVariable:

@@ -25,6 +25,8 @@ _MOTOR_POWER_FACTOR = 0.88
 _NORMAL_PER_FREE = 0.9317  # 273.15/293.15: free air at 20 C to normal conditions at 0 C
 _LOWER_BAR, _UPPER_BAR = 6.8, 7.5
 _PIPE_M_S = 30.0  # velocity at normal conditions and full flow, for which the pipe of the flow meter is chosen
+_PIECES_PER_KWH = 0.05  # a glass substrate takes some 20 kWh on its way through a tool
+_GOOD_SHARE = 0.97
 _ROOF_GAIN = 1.04  # light on a roof that leans a few degrees to the sun, of that on level ground
 
 
@@ -179,6 +181,13 @@ def _pulses(view: Look) -> dict[str, FloatArray]:
     }
 
 
+def _pieces(view: Look) -> dict[str, FloatArray]:
+    """Pieces that went through an asset, in proportion to the energy that it used, and the good ones of them."""
+    used_kwh = view.integral(view.meter.active_row, view.meter.active_factor)
+    pieces = view.initial("pieces_count") + _PIECES_PER_KWH * used_kwh
+    return {"pieces_count": np.floor(pieces), "good_pieces_count": np.floor(_GOOD_SHARE * pieces)}
+
+
 def _direct_current(view: Look) -> dict[str, FloatArray]:
     power = np.maximum(-view.active_kw, 0.0) / 0.97
     lit = power > 0
@@ -233,6 +242,7 @@ _GROUPS: dict[_Group, str] = {
     "flow_velocity_m_s",
     _drive: "motor_current_a motor_speed_rpm drive_frequency_hz alarm_code",
     _pulses: "pulse_1_total pulse_2_total pulse_3_total pulse_4_total",
+    _pieces: "pieces_count good_pieces_count",
     chilled_water: "chilled_water_leaving_temperature_c chilled_water_entering_temperature_c "
     "condenser_water_leaving_temperature_c condenser_water_entering_temperature_c chilled_water_setpoint_c "
     "evaporator_refrigerant_temperature_c condenser_refrigerant_temperature_c water_flow_m3h",

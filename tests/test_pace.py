@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
-from emsd.pace import room
+from emsd.pace import Turns, room
 
 
 async def _hold_the_loop(times: int) -> None:
@@ -25,3 +25,12 @@ async def test_background_work_gets_its_turn_though_the_loop_never_rests() -> No
     await room(longest_s=0.2)
     assert not busy.done()
     busy.cancel()
+
+
+async def test_pieces_of_long_work_take_no_more_than_their_share_of_the_time() -> None:
+    turns, pieces, piece_s = Turns(0.25), 4, 0.02
+    for _ in range(pieces):
+        async with turns:
+            time.sleep(piece_s)  # noqa: ASYNC251 - the piece
+    # Before the first piece nothing is owed.
+    assert turns.waited_s >= (pieces - 1) * 3 * piece_s

@@ -20,11 +20,18 @@
     +-- AlarmError
     |   +-- UnknownAlarm            there is no alarm of that number
     |   `-- AlarmRefused            the life cycle of an alarm does not allow this step in its present state
+    +-- EventRefused                the ledger of meter events does not take this event
+    +-- LedgerError
+    |   +-- UnknownEntry            there is no such certificate, activity or statement
+    |   `-- LedgerRefused           the carbon ledger does not allow it: used twice, not valid, made meanwhile
     +-- IngestError
     |   +-- NotDurable              a reading could not be made durable, so its message must not be acknowledged
     |   +-- SpoolUnavailable        the spool takes nothing now (disk full, read-only, I/O error); tried again later
     |   +-- SpoolDamaged            a file of the spool is not what it was; what can be read of it is salvaged
     |   `-- SpoolInUse              another process has this spool
+    +-- UnknownProduct              a production count names a product that is not configured
+    +-- ExportError                 a table could not be written
+    |   `-- FormatUnavailable       this installation cannot write this format
     `-- NotifyError                 an on-call target did not take a notification; `.recoverable`: try again?
         `-- DeliveryUnknown         nobody knows whether it has it, so it must not be sent again
 
@@ -47,8 +54,13 @@ __all__ = [
     "DeliveryUnknown",
     "DeviceException",
     "EmsdError",
+    "ExportError",
+    "EventRefused",
     "Fault",
+    "FormatUnavailable",
     "IngestError",
+    "LedgerError",
+    "LedgerRefused",
     "MigrationError",
     "Mismatch",
     "NoReply",
@@ -63,6 +75,8 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "UnknownAlarm",
+    "UnknownEntry",
+    "UnknownProduct",
     "Unreachable",
     "UnsupportedMachine",
     "WrongDevice",
@@ -180,6 +194,22 @@ class AlarmRefused(AlarmError):
     """The life cycle of an alarm does not allow this step in its present state."""
 
 
+class EventRefused(EmsdError):
+    """The ledger of meter events does not take this event; nothing was written."""
+
+
+class LedgerError(EmsdError):
+    """A person asked something of the carbon ledger that cannot be done."""
+
+
+class UnknownEntry(LedgerError):
+    """There is no such certificate, activity or statement."""
+
+
+class LedgerRefused(LedgerError):
+    """The carbon ledger does not allow it: used twice, not valid any more, or changed meanwhile."""
+
+
 class IngestError(EmsdError):
     """A reading could not take its way in."""
 
@@ -202,6 +232,18 @@ class SpoolDamaged(IngestError):
 
 class SpoolInUse(IngestError):
     """Another process has this spool; two would lose each other's readings."""
+
+
+class UnknownProduct(EmsdError):
+    """A production count names a product that is not configured."""
+
+
+class ExportError(EmsdError):
+    """A table could not be written; no part of it stands where the whole was to be."""
+
+
+class FormatUnavailable(ExportError):
+    """This installation cannot write this format; the text says what to install."""
 
 
 class NotifyError(EmsdError):

@@ -13,7 +13,7 @@ from typing import Final
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric, Sample
 from prometheus_client.registry import Collector as PrometheusCollector
 
-from emsd.accounting import AccountingStats
+from emsd.accounting import AccountingStats, RetentionStats
 from emsd.alarms.stats import AlarmStats
 from emsd.collector import Collector, MeterHealth, MeterState, ReportsEndpoint, ReportsPlan
 from emsd.ingest.ages import AgeHistogram
@@ -52,8 +52,17 @@ _ACCOUNTING: Final = (
     ("passes", "counter", "Passes of accounting"),
     ("failures", "counter", "Passes that the database refused"),
     ("minutes_written", "counter", "Rows of one-minute intervals written"),
+    ("gauge_quarters_built", "counter", "Quarter hours of meters whose gauges were built"),
+    ("minutes_sealed", "counter", "Minutes that readings came for after retention had dropped what lies around them"),
+    ("pieces_recomputed", "counter", "Pieces of history computed anew on demand"),
     ("busy_s", "counter", "Time spent in passes, in seconds"),
-    ("lag_s", "gauge", "Age of the oldest minute that intervals do not reflect yet, in seconds"),
+    ("lag_s", "gauge", "How long the oldest minute that intervals do not reflect has been over, in seconds"),
+)
+_RETENTION: Final = (
+    ("rounds", "counter", "Rounds of retention"),
+    ("failures", "counter", "Rounds that the database refused"),
+    ("chunks_dropped", "counter", "Parts of tables dropped because they were older than is kept"),
+    ("chunks_held", "counter", "Times that an old part was kept because something waited to be made of it"),
 )
 _ALARMS: Final = (
     ("raised", "counter", "Alarms raised"),
@@ -88,6 +97,7 @@ class ServiceMetrics(PrometheusCollector):
     meter_keys: Callable[[], dict[int, str]]
     pipeline: Callable[[], PipelineStats | None] = lambda: None
     accounting: Callable[[], AccountingStats | None] = lambda: None
+    retention: Callable[[], RetentionStats | None] = lambda: None
     alarms: Callable[[], AlarmStats | None] = lambda: None
     collectors: Callable[[], Sequence[Collector]] = tuple
     restarts: dict[str, int] = field(default_factory=dict)
@@ -101,6 +111,7 @@ class ServiceMetrics(PrometheusCollector):
             yield _commit_age(pipeline.commit_age)
         yield from _families("emsd_spool", _SPOOL, pipeline.spool if pipeline else None)
         yield from _families("emsd_accounting", _ACCOUNTING, self.accounting())
+        yield from _families("emsd_retention", _RETENTION, self.retention())
         yield from _families("emsd_alarms", _ALARMS, self.alarms())
         yield from self._meters()
         connected = GaugeMetricFamily(

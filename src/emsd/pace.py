@@ -10,7 +10,7 @@ import asyncio
 import time
 from typing import Final
 
-__all__ = ["room"]
+__all__ = ["Turns", "room"]
 
 _LOOK_S: Final = 0.005
 _LATE_S: Final = 0.01
@@ -20,13 +20,43 @@ LONGEST_S: Final = 1.0
 """Background work gets a turn at least this often, or a process that is always busy would never end it."""
 
 
-async def room(longest_s: float = LONGEST_S) -> float:
-    """Wait until the event loop has time to spare, `longest_s` [s] at most; return how long that was [s]."""
+async def room(longest_s: float = LONGEST_S) -> None:
+    """Return when the event loop has time to spare, after `longest_s` [s] in any case."""
     began_s = time.monotonic()
     while True:
         asleep_s = time.monotonic()
         await asyncio.sleep(_LOOK_S)
         now_s = time.monotonic()
         if now_s - asleep_s - _LOOK_S <= _LATE_S or now_s - began_s >= longest_s:
-            return now_s - began_s
+            return
         await asyncio.sleep(_PAUSE_S)
+
+
+class Turns:
+    """Keeps long work, done piece by piece, to a share of the time, so that other processes have theirs too.
+
+    Each piece is done in an `async with` block, which is entered when as much time has passed since the piece before as
+    that demands, and the event loop has time to spare.
+
+    Args:
+        share: what the pieces may take of the time, 0 < share <= 1.
+    """
+
+    def __init__(self, share: float) -> None:
+        self._rest_per_work = 1 / share - 1
+        self._began_s = 0.0
+        self._next_s = 0.0
+        self.waited_s = 0.0
+        """How long the work has waited for its turns so far [s]."""
+
+    async def __aenter__(self) -> None:
+        asked_s = time.monotonic()
+        if asked_s < self._next_s:
+            await asyncio.sleep(self._next_s - asked_s)
+        await room()
+        self._began_s = time.monotonic()
+        self.waited_s += self._began_s - asked_s
+
+    async def __aexit__(self, *_: object) -> None:
+        ended_s = time.monotonic()
+        self._next_s = ended_s + (ended_s - self._began_s) * self._rest_per_work

@@ -156,6 +156,17 @@ QUANTITIES: Final[tuple[Quantity, ...]] = (
     # Cleanroom.
     _gauge("room_temperature_c", "degC", -40.0, 80.0, "Room temperature"),
     _gauge("room_pressure_pa", "Pa", -1000.0, 1000.0, "Room over-pressure"),
+    # Production.
+    _counter("pieces_count", "1", "Pieces that went through"),
+    _counter("good_pieces_count", "1", "Good pieces"),
+    # Derived every minute from intervals; no device delivers them (see emsd.plant.derived).
+    _gauge("residual_kw", "kW", -_POWER, _POWER, "Residual of the bus"),
+    _gauge("residual_percent", "%", -1e6, 1e6, "Residual of the bus"),
+    _gauge("counter_power_deviation_percent", "%", 0.0, 1000.0, "Deviation of counter from power"),
+    _gauge("demand_kw", "kW", -_POWER, _POWER, "Demand of the settlement period"),
+    _gauge("demand_forecast_kw", "kW", -_POWER, _POWER, "Forecast demand of the settlement period"),
+    _gauge("demand_headroom_kw", "kW", -_POWER, _POWER, "Power left until the contract demand"),
+    _gauge("demand_minutes_left", "min", 0.0, 1e6, "Time until the contract demand is used up"),
 )
 
 BY_NAME: Final = MappingProxyType({each.name: each for each in QUANTITIES})

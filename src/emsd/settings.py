@@ -43,8 +43,19 @@ class Settings(BaseSettings):
     accounting_interval_s: float = Field(
         default=2.0, gt=0, le=60, description="Time between two runs of raw readings into intervals [s]."
     )
+    statement_key_file: str = Field(
+        default="auto",
+        description="File of the key that signs carbon statements; auto: in the user's data folder.",
+    )
     settle_s: float = Field(
         default=15.0, ge=0, le=600, description="How long after a minute its figures may still be incomplete [s]."
+    )
+    retention_raw_days: int = Field(default=800, ge=0, description="Days for which raw readings are kept; 0: for ever.")
+    retention_1m_days: int = Field(
+        default=3660, ge=0, description="Days for which one-minute intervals are kept; 0: for ever."
+    )
+    retention_15m_days: int = Field(
+        default=0, ge=0, description="Days for which quarter hours of energy and gauges are kept; 0: for ever."
     )
     health_interval_s: float = Field(
         default=10.0, gt=0, le=60, description="Time between two writes of collector health [s]."
@@ -55,6 +66,12 @@ class Settings(BaseSettings):
         if not self.spool_folder:
             return None
         return find_places().data / "spool" if self.spool_folder == "auto" else Path(self.spool_folder).expanduser()
+
+    def statement_key_place(self) -> Path:
+        """Return the file of the key that signs carbon statements."""
+        if self.statement_key_file == "auto":
+            return find_places().data / "statement_key.pem"
+        return Path(self.statement_key_file).expanduser()
 
 
 def load_settings() -> Settings:

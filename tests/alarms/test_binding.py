@@ -10,6 +10,7 @@ import pytest
 from emsd.alarms.binding import BoundRule, bind_rules
 from emsd.alarms.rules import Stale, Threshold
 from emsd.errors import ConfigurationError
+from emsd.plant.derived import derived_meter_id
 from emsd.plant.loader import load_plant
 from emsd.plant.models import Plant
 from emsd.plant.profile import Profile
@@ -140,14 +141,19 @@ def test_all_alarms_that_cannot_work_are_reported_at_once() -> None:
 
 def test_the_example_plant_has_its_alarms() -> None:
     loaded = load_plant(EXAMPLE, environ={})
-    numbers = {meter.key: 1_000_001 + place for place, meter in enumerate(loaded.plant.meters)}
+    numbers = {key: 1_000_001 + place for place, key in enumerate(loaded.numbered_keys)}
     bound = bind_rules(loaded.plant, loaded.profiles, numbers)
     keys = {number: key for key, number in numbers.items()}
+    keys |= {derived_meter_id(number): key for number, key in keys.items()}
     watched = {(each.rule_key, keys[each.meter_id]): each.rule.describe() for each in bound}
     assert watched["cleanroom-pressure-low", "cleanroom-climate"] == "room_pressure_pa < 15 Pa for 5 s"
     assert {meter for rule, meter in watched if rule == "compressed-air-pressure-low"} == {
         "compressor-1-controller",
         "compressor-2-controller",
+    }
+    assert {meter: rule for (key, meter), rule in watched.items() if key == "residual-out-of-band"} == {
+        "incomer": "residual_percent > 10 % or < 0 % for 1800 s",
+        "cleanroom-feeder": "residual_percent > 2 % or < -1 % for 1800 s",
     }
     assert {rule for rule, _ in watched} == {alarm.key for alarm in loaded.plant.alarms}
     assert all(each.targets == ("oncall",) for each in bound)

@@ -6,7 +6,10 @@ import asyncio
 import threading
 import uuid
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -23,21 +26,37 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from emsd.api import ApiDependencies, create_app
+from emsd.energy.ledger import Activity
 from emsd.energy.series import datetime_to_us
 from emsd.ingest.live import LiveValues
 from emsd.plant.models import Priority
+from emsd.plant.production import Product, Production
 from emsd.readings import reading_of
+from emsd.signing import create_key
+from emsd.statements import Wanted, create_statement
+from emsd.store.activities import add_activities
 from emsd.store.alarm_events import RuleRow, sync_rules
-from emsd.store.pool import open_pool
+from emsd.store.certificates import NewInstrument, add_instrument
+from emsd.store.pool import Pool, open_pool
+from emsd.store.production import NewCount, add_counts, sync_production
+from emsd.store.tariff import sync_tariffs
 from emsd.store.tokens import create_token
 from tests.api.conftest import METER_ID, Factory, insert_plant, serve
+from tests.store.test_tariff import OLD, plant
 
 if TYPE_CHECKING:
     from tests.api.conftest import OpenClient
     from tests.conftest import PostgresServer
 
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
-WRITES = {("/api/v1/alarms/{alarm_id}/acknowledge", "post")}
+WRITES = {
+    ("/api/v1/alarms/{alarm_id}/acknowledge", "post"),
+    ("/api/v1/meters/{key}/events", "post"),
+    ("/api/v1/carbon/activities", "post"),
+    ("/api/v1/carbon/certificates", "post"),
+    ("/api/v1/carbon/certificates/{instrument_id}/events", "post"),
+    ("/api/v1/production/counts", "post"),
+}
 
 
 async def document(open_client: OpenClient) -> dict[str, Any]:
@@ -98,6 +117,39 @@ async def test_every_reference_of_the_document_leads_somewhere(open_client: Open
         assert reference.removeprefix("#/components/schemas/") in openapi["components"]["schemas"]
 
 
+async def fill_tariff(pool: Pool) -> None:
+    """A tariff and an agreed demand."""
+    async with pool.acquire() as connection, connection.transaction():
+        await sync_tariffs(connection, plant(OLD, contract_demand_kw=4500))
+
+
+async def fill_carbon_ledger(pool: Pool, now: datetime) -> None:
+    """One certificate, one activity and one statement."""
+    begin, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 2, 1, tzinfo=UTC)
+    certificate = NewInstrument(
+        "registry", "S-1", "gec", False, "wind", Decimal(5), Decimal(0), begin, end, end, "trade", "l.wei"
+    )
+    await add_instrument(pool, 1, certificate)
+    activity = Activity(
+        reference="R-1", version=1, kind="release", substance="SF6", period_from=begin, period_to=end,
+        amount=Decimal(2), unit="kg", document="service report", author="l.wei",
+    )  # fmt: skip
+    await add_activities(pool, 1, [activity])
+    with TemporaryDirectory() as folder:
+        key = create_key(Path(folder) / "key.pem")
+    await create_statement(pool, key, Wanted(1, date(2026, 1, 1), date(2026, 2, 1), "a"), now=now)
+
+
+async def fill_production(pool: Pool) -> None:
+    """One product and one count."""
+    async with pool.acquire() as connection:
+        product = Product(key="panel", name="Panel", area_m2=0.01, passes={"etch": 12})
+        await sync_production(connection, 1, Production(products=(product,)))
+    begin = datetime.now(UTC) - timedelta(hours=2)
+    count = NewCount("mes-1", "panel", begin, begin + timedelta(hours=1), 100.0, 90.0)
+    await add_counts(pool, 1, [count], author="mes")
+
+
 class ServedApplication:
     """The application with uvicorn, pool and data in a thread of its own, since generated tests are not async."""
 
@@ -140,6 +192,9 @@ class ServedApplication:
             )
             rule = RuleRow(METER_ID["incomer"], "demand", "Demand", Priority.LOW, "active_power_kw > 4000 kW", "")
             await sync_rules(pool, [rule], site_id=1, now_us=datetime_to_us(now))
+            await fill_carbon_ledger(pool, now)
+            await fill_tariff(pool)
+            await fill_production(pool)
             self.token = await create_token(pool, "schemathesis")
             live = LiveValues()
             live.observe(reading_of(METER_ID["incomer"], now, {"active_power_kw": 7.5, "frequency_hz": None}))
@@ -171,6 +226,8 @@ CHECKS: list[Any] = [
 # The stream of live values never ends; test_live.py holds its contract.
 LIVE = "/api/v1/live"
 TAKES_NOTHING = {"/api/v1/plant", "/api/v1/meters", "/api/v1/latest", "/api/v1/carbon/factors"}
+TAKES_NOTHING |= {"/api/v1/carbon/certificates", "/api/v1/carbon/statements"}
+TAKES_NOTHING |= {"/api/v1/kpi", "/api/v1/production/products"}
 TAKES_NOTHING |= {"/healthz", "/readyz", "/metrics"}
 # Path and query with which each operation answers 200.
 ORDINARY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
@@ -179,8 +236,29 @@ ORDINARY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "/api/v1/meters/{key}/latest": ({"key": "incomer"}, {}),
     "/api/v1/meters/{key}/readings": ({"key": "tool-1"}, {"quantity": ["active_power_kw", "energy_import_kwh"]}),
     "/api/v1/meters/{key}/intervals": ({"key": "incomer"}, {"tier": "1m"}),
+    "/api/v1/meters/{key}/events": ({"key": "incomer"}, {}),
+    "/api/v1/explain/energy": ({}, {"scope": "meter", "key": "incomer"}),
     "/api/v1/energy/rolling": ({}, {"scope": "area", "key": "line"}),
+    "/api/v1/energy/balance": ({}, {"bus": "incomer", "step": "15m"}),
     "/api/v1/carbon/rolling": ({}, {}),
+    "/api/v1/carbon/ledger": ({}, {"from": "2026-01-01", "to": "2026-04-01"}),
+    "/api/v1/carbon/activities": ({}, {"limit": 10}),
+    "/api/v1/carbon/certificates/{instrument_id}/events": ({"instrument_id": 1}, {}),
+    "/api/v1/carbon/statements/{statement_id}": ({"statement_id": 1}, {}),
+    "/api/v1/carbon/statements/{statement_id}/document": ({"statement_id": 1}, {}),
+    "/api/v1/carbon/statements/{statement_id}/verification": ({"statement_id": 1}, {}),
+    "/api/v1/energy/sums": ({}, {"by": "area", "per": "day", "carbon": "true"}),
+    "/api/v1/export/readings": ({}, {"quantity": ["active_power_kw"], "format": "parquet"}),
+    "/api/v1/export/intervals": ({}, {"tier": "1m", "meter": ["incomer", "pv"]}),
+    "/api/v1/export/events": ({}, {"format": "arrow"}),
+    "/api/v1/assets/{key}/kpi": ({"key": "compressor"}, {"per": "1d", "kpi": ["load_factor"]}),
+    "/api/v1/kpi/{name}": ({"name": "load_factor"}, {"asset_kind": "compressor"}),
+    "/api/v1/production/counts": ({}, {"every_version": "true"}),
+    "/api/v1/footprint": ({}, {"format": "csv"}),
+    "/api/v1/cost": ({}, {"scope": "area", "key": "line", "per": "day"}),
+    "/api/v1/tariff": ({}, {}),
+    "/api/v1/demand": ({}, {"per": "day"}),
+    "/api/v1/demand/forecast": ({}, {}),
     "/api/v1/alarms": ({}, {"priority": ["low"], "meter": ["incomer"]}),
     "/api/v1/alarms/{alarm_id}": ({"alarm_id": 1}, {}),
     "/api/v1/alarms/{alarm_id}/journal": ({"alarm_id": 1}, {}),

@@ -27,7 +27,9 @@ async def test_the_tree_nests_areas_assets_and_meters(open_client: OpenClient) -
         "key": "tool-1",
         "name": "Tool-1",
         "meter_id": 1_000_003,
+        "kind": "device",
         "measures_energy": True,
+        "counts": True,
         "parent": "fab-feeder",
     }
     compressor = next(asset for asset in utility["assets"] if asset["key"] == "compressor")

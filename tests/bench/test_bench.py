@@ -87,6 +87,23 @@ def test_messages_go_all_the_way_and_are_compared_with_bare_aiomqtt(tmp_path: Pa
     assert all(0 < row["emsd"]["median"] < math.inf for row in steady)
 
 
+def test_accounting_is_compared_with_plain_sql_over_the_same_rows(tmp_path: Path) -> None:
+    rows = rows_of("accounting", tmp_path / "figures.json")
+    assert sum(row["ratio"] is not None for row in rows) == 3
+    assert sum(row["met"] is not None for row in rows) == 3
+    assert all(0 < row["emsd"]["median"] < math.inf for row in rows)
+
+
+def test_sums_of_long_times_are_compared_with_plain_sql_of_the_same_sums(tmp_path: Path) -> None:
+    rows = rows_of("sums", tmp_path / "figures.json")
+    assert len(rows) == 6
+    assert all(0 < row["emsd"]["median"] < math.inf for row in rows)
+    assert [row["ratio"] is not None and 0 < row["ratio"]["median"] < math.inf for row in rows] == [True] * 4 + [
+        False
+    ] * 2
+    assert rows[0]["met"] is not None
+
+
 def test_an_unknown_name_is_refused_with_the_names_that_there_are() -> None:
     done = bench("injest")
     assert done.returncode == 2

@@ -10,29 +10,43 @@ import secrets
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlsplit
 
 import asyncpg
 import pytest
 
 from emsd.accounting import Accounting, accounts_of
+from emsd.accounting.kpi_inputs import KpiInputs
 from emsd.alarms.lifecycle import Event, Transition
 from emsd.collector import MeterHealth, MeterState, Poison
+from emsd.energy.ledger import Activity
 from emsd.plant.loader import LoadedPlant, load_plant
 from emsd.plant.models import Priority
 from emsd.readings import instant_us
+from emsd.service.deriving import Deriving
+from emsd.service.deriving_balance import derive_balance
+from emsd.service.deriving_demand import derive_demand
+from emsd.signing import create_key
+from emsd.statements import Wanted, create_statement
+from emsd.store.activities import add_activities
 from emsd.store.alarm_events import Notice, RuleRow, apply_event, sync_rules
 from emsd.store.alarms import acknowledge
+from emsd.store.carbon import refresh_months
+from emsd.store.certificates import NewEvent, NewInstrument, add_event, add_instrument, valid_until
 from emsd.store.health import HealthRecorder
 from emsd.store.loss import Loss, write_losses
 from emsd.store.migrations import set_reader_password
 from emsd.store.outbox import claim, mark_failed, mark_sent
 from emsd.store.plant import sync_plant
 from emsd.store.pool import Pool, open_pool
+from emsd.store.production import NewCount, add_counts
 from emsd.store.quarantine import write_poisons
 from emsd.store.readings import ReadingWriter
+from emsd.store.virtual_meters import virtual_meter_ids
 from simulator import SimulatedPlant, history
 from tests.conftest import PostgresServer, wait_for
 
@@ -41,6 +55,12 @@ END = datetime(2026, 6, 16, 8, 0, tzinfo=UTC)
 """16:00 at the site: the sun shines, and the local day is 16 hours old."""
 BEGIN = END - timedelta(hours=24)
 STEP_S = 30.0
+COUNTS = (
+    NewCount("array-1", "panel-6-7", BEGIN, END, 12_000, stage="array"),
+    NewCount("array-2", "panel-13-3", BEGIN, END, 1_500, stage="array"),
+    NewCount("line-1", "panel-6-7", BEGIN, END, 11_600, 11_000),
+    NewCount("evaporation-2", "panel-13-3", BEGIN, END, 1_400, 1_300, "evaporation"),
+)
 _HEALTH_MINUTES = 360
 _MINUTE = timedelta(minutes=1)
 
@@ -99,10 +119,22 @@ async def _fill(filled: FilledDatabase) -> None:
                 await writer.write(batch)
         accounts = accounts_of(filled.loaded, filled.meter_ids)
         await Accounting(pool, accounts, plant.site.zone, now=lambda: END).run_until_clean()
+        await _derived(pool, filled)
+        await KpiInputs(pool, filled.loaded, filled.meter_ids, now=lambda: END).run_until_clean()
+        await add_counts(pool, plant.site.number, COUNTS, author="mes")
         await _alarms(pool, filled.meter_ids)
         await _health(pool, filled.meter_ids)
         await _what_was_not_kept(pool, filled.meter_ids)
+        await _carbon_ledger(pool, plant.site.number)
         await pool.execute("ANALYZE")
+
+
+async def _derived(pool: Pool, filled: FilledDatabase) -> None:
+    """What is derived every minute, of the last ones."""
+    deriving = Deriving(pool, (derive_balance, derive_demand), settle_s=0)
+    deriving.adopt(filled.loaded, filled.meter_ids | await virtual_meter_ids(pool, filled.loaded.plant.site.number))
+    for minutes_before_end in range(15, -1, -1):
+        assert await deriving.derive_once(instant_us(END - minutes_before_end * _MINUTE))
 
 
 async def _alarms(pool: Pool, meter_ids: dict[str, int]) -> None:
@@ -167,6 +199,38 @@ async def _health(pool: Pool, meter_ids: dict[str, int]) -> None:
             else:
                 health.polls_ok += 60
         await recorder.record(instant_us(END - (_HEALTH_MINUTES - minute) * _MINUTE), totals.values())
+
+
+async def _carbon_ledger(pool: Pool, site_id: int) -> None:
+    """A certificate with a part retired, an activity, the statement of a day, and the months so far."""
+    begin, end = datetime(2025, 12, 31, 16, tzinfo=UTC), datetime(2026, 12, 31, 16, tzinfo=UTC)
+    certificate = NewInstrument(
+        "registry",
+        "GEC-1",
+        "gec",
+        False,
+        "wind",
+        Decimal(500),
+        Decimal(0),
+        begin,
+        end,
+        valid_until(end),
+        "trade 1",
+        "l.wei",
+    )
+    number = await add_instrument(pool, site_id, certificate)
+    retired = NewEvent(number, "retire", Decimal(365), END, "retirement 1", "l.wei", period_from=begin, period_to=end)
+    await add_event(pool, site_id, retired)
+    gas = Activity(
+        reference="NF3-2026", version=1, kind="process_gas", substance="NF3", process="chamber_clean_remote",
+        period_from=begin, period_to=end, area="cleanroom", amount=Decimal(365), unit="kg", abated_share=Decimal(1),
+        document="gas store", author="l.wei",
+    )  # fmt: skip
+    await add_activities(pool, site_id, [gas])
+    with TemporaryDirectory() as folder:
+        key = create_key(Path(folder) / "key.pem")
+    await create_statement(pool, key, Wanted(site_id, date(2026, 6, 15), date(2026, 6, 16), "l.wei"), now=END)
+    await refresh_months(pool, site_id, 2026, now=END)
 
 
 async def _what_was_not_kept(pool: Pool, meter_ids: dict[str, int]) -> None:

@@ -98,9 +98,7 @@ async def test_a_new_meter_delivers_and_a_removed_one_stops(database_url: str, t
             await until(lambda: delivered(service, gone), "the first meter delivers")
             change(path, lambda document: document.update(meters=[each for each in complete if each["key"] != gone]))
             await until(lambda: delivered(service, come), "the new meter delivers without a restart")
-            assert gone not in {
-                key for key, number in service._meter_ids.items() if number in service._polled_intervals_s()
-            }
+            assert gone not in {bound.meter.key for assigned in service._assigned() for bound in assigned.bound}
             assert await pool.fetchval("SELECT removed_at IS NOT NULL FROM meter WHERE key = $1", gone)
             assert await stored(pool, gone), "its history stays"
 

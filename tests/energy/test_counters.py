@@ -12,14 +12,13 @@ from hypothesis import strategies as st
 
 from emsd.energy import CONTEXT_SAMPLES, CounterRules, IncrementFlag, Increments, increments, sort_unique
 from emsd.energy.series import US_PER_HOUR, US_PER_S, FloatArray, TimeArray
+from tests.energy.reference import Row, Series
 
 NONE, ROLLOVER, RESET = IncrementFlag.NONE, IncrementFlag.ROLLOVER, IncrementFlag.RESET
 GLITCH, STEP, DIP = IncrementFlag.GLITCH, IncrementFlag.STEP, IncrementFlag.DIP
 ANY_POWER = CounterRules(max_gap_s=300)
 # 60 s between samples at 600 kW x 1.25 and 5 s of refresh allow 13.5 kWh a step.
 RATED = CounterRules(max_gap_s=300, max_power_kw=600)
-
-Row = tuple[int, int, float | None, int, bool]
 
 
 def at_minutes(count: int) -> TimeArray:
@@ -242,76 +241,6 @@ def test_rules_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 # --- any history ------------------------------------------------------------------------------------------------
 
 
-class Reference:
-    """The rules once more, sample by sample in plain Python, without arrays and without a fast path."""
-
-    def __init__(self, times: list[int], counter: list[float], rules: CounterRules) -> None:
-        self.times, self.counter, self.rules = times, counter, rules
-        self.rows: list[Row] = []
-
-    def allowed(self, a: int, b: int) -> float:
-        if self.rules.max_power_kw is None:
-            return math.inf
-        hours = ((self.times[b] - self.times[a]) / US_PER_S + self.rules.refresh_s) / 3600
-        return self.rules.max_power_kw * self.rules.plausibility_factor * hours + self.rules.count_kwh
-
-    def rise(self, a: int, b: int) -> float | None:
-        delta = self.counter[b] - self.counter[a]
-        return delta if 0 <= delta <= self.allowed(a, b) else None
-
-    def roll(self, a: int, b: int) -> float | None:
-        modulus = self.rules.modulus_kwh
-        if modulus is None or self.counter[b] >= self.counter[a]:
-            return None
-        delta = self.counter[b] - self.counter[a] + modulus
-        return delta if 0 <= delta <= min(self.allowed(a, b), modulus / 10) else None
-
-    def is_dip(self, base: int, i: int) -> bool:
-        return 0.9 * self.counter[base] <= self.counter[i] < self.counter[base]
-
-    def put(self, a: int, b: int, energy: float | None, flag: int) -> None:
-        seconds = (self.times[b] - self.times[a]) / US_PER_S
-        self.rows.append((self.times[a], self.times[b], energy, flag, seconds > self.rules.max_gap_s))
-
-    def returns(self, base: int, held: list[int], i: int) -> bool:
-        up, over = self.rise(base, i), self.roll(base, i)
-        if i + 1 < len(self.times) and len(held) + 1 < CONTEXT_SAMPLES and self.rise(base, i + 1) is not None:
-            over = None
-        if up is None and over is None:
-            return False
-        flag = NONE if over is None else ROLLOVER
-        if held:
-            flag |= DIP if all(self.is_dip(base, h) for h in held) else GLITCH
-        self.put(base, i, up if up is not None else over, flag)
-        return True
-
-    def moves(self, base: int, held: list[int]) -> int | None:
-        begin = held[-1]
-        while begin > held[0] and (self.rise(begin - 1, begin) is not None or self.roll(begin - 1, begin) is not None):
-            begin -= 1
-        first = self.counter[begin]
-        advances = self.counter[held[-1]] > first and not self.is_dip(base, begin)
-        lasts = held[-1] - begin + 1 >= self.rules.hold_samples
-        if not (advances or lasts or len(held) == CONTEXT_SAMPLES):
-            return None
-        restarted = 0 <= first < 0.9 * self.counter[base] and first <= self.allowed(base, begin)
-        self.put(base, begin, first if restarted else None, RESET if restarted else STEP)
-        return begin
-
-    def run(self) -> tuple[list[Row], bool]:
-        base, held, i = 0, list[int](), 1
-        while i < len(self.times):
-            if self.returns(base, held, i):
-                base, held = i, []
-            else:
-                held.append(i)
-                moved = self.moves(base, held)
-                if moved is not None:
-                    base, held, i = moved, [], moved
-            i += 1
-        return self.rows, bool(held)
-
-
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[TimeArray, FloatArray, CounterRules]:
     """Counters that rise by whole kWh, with faults of every kind, also on top of each other."""
@@ -353,16 +282,18 @@ def usable(history: tuple[TimeArray, FloatArray, CounterRules]) -> tuple[TimeArr
 
 
 @given(histories())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_the_result_equals_the_rules_in_plain_python(history: tuple[TimeArray, FloatArray, CounterRules]) -> None:
     times, counter, rules = history
-    result = increments(times, counter, rules)
     good_times, good_counter, _ = usable(history)
-    assert (rows(result), result.pending) == Reference(good_times.tolist(), good_counter.tolist(), rules).run()
+    samples = list(zip(good_times.tolist(), good_counter.tolist(), strict=True))
+    for is_whole in (True, False):
+        result = increments(times, counter, rules, is_whole=is_whole)
+        assert (rows(result), result.pending) == Series(samples, rules, is_whole=is_whole).run()
 
 
 @given(histories())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_stretches_follow_each_other_without_holes_and_energy_is_never_negative(
     history: tuple[TimeArray, FloatArray, CounterRules],
 ) -> None:
@@ -378,15 +309,15 @@ def test_stretches_follow_each_other_without_holes_and_energy_is_never_negative(
 
 
 @given(histories(), st.integers(0, 70), st.integers(0, 70))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_part_with_context_gives_what_the_whole_gives(
     history: tuple[TimeArray, FloatArray, CounterRules], one: int, other: int
 ) -> None:
     """The statement of the module: after hold_samples sound samples, up to CONTEXT_SAMPLES before the end."""
     times, counter, rules = usable(history)
     first, last = sorted((min(one, times.size), min(other, times.size)))
-    whole = rows(increments(times, counter, rules))
-    part = rows(increments(times[first:last], counter[first:last], rules))
+    whole = rows(increments(times, counter, rules, is_whole=False))
+    part = rows(increments(times[first:last], counter[first:last], rules, is_whole=False))
 
     limit = math.inf if rules.max_power_kw is None else rules.max_power_kw * 1.25 / 3600
     run, sound_from = 1, None
@@ -442,7 +373,7 @@ def test_a_restart_loses_only_what_was_used_before_it_since_the_last_sample(rise
 
 
 @given(histories(), st.randoms(use_true_random=False))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_sort_unique_undoes_shuffling_and_repetition(
     history: tuple[TimeArray, FloatArray, CounterRules], random: object
 ) -> None:

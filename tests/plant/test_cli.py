@@ -27,10 +27,13 @@ def test_check_prints_the_plant_as_a_tree_and_leaves_with_0() -> None:
         "Display line site 1, Asia/Shanghai, carbon region CN, contract demand 4,500 kW",
         "│   │   │   ├── cleanroom-feeder schneider_pm5560 on substation (127.0.0.1:15020) unit 2, every 1 s",
         "json_energy_meter on broker (127.0.0.1:11883) topic emsd/cleanroom/exhaust, expected every 5 s",
+        "compressors = compressor-1-feeder + compressor-2-feeder, unknown while one is missing, not in sums",
         "room_pressure_pa below 15 Pa for 5 s",
+        "residual_percent outside its band for 1800 s",
         "0.5306",
         "│ substation        │ 10 ms (assumed) │      3 │",
-        "9 areas, 14 assets, 21 meters (13 of energy) on 8 connections, 10.8 polls/s, 5 alarms, 0 warnings",
+        "9 areas, 14 assets, 21 meters (13 of energy, 1 virtual beside them) on 8 connections, 10.8 polls/s, 8 alarms",
+        "0 warnings",
     ):
         assert words in result.stdout
     assert result.stderr == ""

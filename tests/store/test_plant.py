@@ -140,7 +140,12 @@ async def test_processes_that_write_the_plant_at_once_agree_on_ids(pool: Pool) -
 
 async def test_a_site_whose_ids_are_used_up_is_told_so_and_nothing_is_written(pool: Pool) -> None:
     await sync_plant(pool, plant(meter("a")), PROFILES)
-    await pool.execute("UPDATE meter SET meter_id = 1999999")
+    await pool.execute(
+        "INSERT INTO meter (meter_id, site_id, asset_id, key, name, profile, connection, address, measures_energy,"
+        " poll_interval_s, max_gap_s)"
+        " SELECT 1499999, site_id, asset_id, 'last', name, profile, connection, address, measures_energy,"
+        " poll_interval_s, max_gap_s FROM meter WHERE key = 'a'"
+    )
     with pytest.raises(StoreError, match="used up"):
         await sync_plant(pool, plant(meter("a"), meter("b"), name="Never"), PROFILES)
     assert await pool.fetchval("SELECT name FROM site") == "Works"

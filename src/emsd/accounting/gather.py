@@ -3,25 +3,59 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import numpy as np
 
 from emsd.accounting.runs import READ_CONTEXT, Run, Series, series_times, widened
 from emsd.energy.counters import CONTEXT_SAMPLES
-from emsd.energy.series import US_PER_S
+from emsd.energy.series import US_PER_S, sort_unique
 from emsd.store.pool import Session
 from emsd.store.samples import SampleRange, SampleRows, read_samples
 
-__all__ = ["Gatherer"]
+__all__ = ["Bounds", "Gatherer", "Ready"]
 
 _NEAR_S: Final = 2 * 3600.0
 """Where context samples are looked for first [s]; an open look asks every chunk of the hypertable."""
 _ANYWHERE_S: Final = 20 * 366 * 86_400.0
+_MOST_SHARE: Final = 0.25
+
+_NOTHING: Final = SampleRows(np.empty(0, dtype=np.int64), *(np.empty(0) for _ in range(3)))
 
 Ready: TypeAlias = list[tuple[Run, SampleRows]]
-Open: TypeAlias = list[tuple[Run, Run | None]]
-"""Runs without all the samples they need; each with what it must be widened to, None while that is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a pass goes by [us]: its now, from when on raw readings are kept, and before when nothing is computed.
+
+    `meters` is how many meters there are; it decides how samples are found, never what comes out.
+    """
+
+    now_us: int
+    kept_from_us: int = 0
+    sealed_before_us: int = 0
+    meters: int = 0
+
+    def unsealed(self, run: Run) -> Run:
+        """Cut off what is sealed of a run."""
+        if run.from_us >= self.sealed_before_us:
+            return run
+        return replace(run, from_us=min(run.to_us, self.sealed_before_us))
+
+
+@dataclass(frozen=True, slots=True)
+class _Open:
+    """A run without all the samples it needs: those in `asked` and near it, and what it must be widened to.
+
+    `target` None: that is not known yet.
+    """
+
+    run: Run
+    asked: Run
+    near: SampleRows | None
+    target: Run | None
 
 
 class Gatherer:
@@ -36,33 +70,34 @@ class Gatherer:
     def __init__(self) -> None:
         self._begun: dict[int, tuple[int, tuple[tuple[int, ...], ...]]] = {}
 
-    async def gather(self, connection: Session, runs: Sequence[Run], now_us: int) -> Ready:
+    async def gather(self, connection: Session, runs: Sequence[Run], bounds: Bounds) -> Ready:
         """Return every run, widened as far as its new samples reach, with its samples and context.
 
-        No meter may stand twice in `runs`. A run of a meter without samples is left out.
+        No meter may stand twice in `runs`, and none may begin where it is sealed. A meter without samples has none.
         """
-        asked = {run.account.meter_id: run if self._has_begun(run) else run.before_by_schedule() for run in runs}
-        near = await _read(connection, list(asked.values()), _NEAR_S)
+        now_us = bounds.now_us
+        asked = {run.account.meter_id: run if self._has_begun(run) else _by_schedule(run, bounds) for run in runs}
+        near = await _read(connection, list(asked.values()), _NEAR_S, bounds)
         ready: Ready = []
-        left: Open = []
+        left: list[_Open] = []
         for run in runs:
-            rows = near.get(run.account.meter_id)
+            wide, rows = asked[run.account.meter_id], near.get(run.account.meter_id)
             if rows is None:
-                left.append((run, None))
+                left.append(_Open(run, wide, None, None))
                 continue
             series = series_times(run.account, rows)
             if self._begins_as_before(run, series):
                 target: Run | None = run
             else:
-                target = widened(run, series) if _is_enough(run, series, now_us) else None
-            if target and asked[run.account.meter_id].covers(target) and _is_enough(target, series, now_us):
+                target = bounds.unsealed(widened(run, series)) if _is_enough(run, series, now_us) else None
+            if target and wide.covers(target) and _is_enough(target, series, now_us):
                 ready.append((target, rows))
             else:
-                left.append((run, target))
+                left.append(_Open(run, wide, rows, target))
             self._begun[run.account.meter_id] = (run.from_us, _first_times(run, series))
         for reach_s in (_NEAR_S, _ANYWHERE_S):
             if left:
-                some, left = await _look_again(connection, left, now_us, reach_s)
+                some, left = await _look_again(connection, left, bounds, reach_s)
                 ready += some
         return ready
 
@@ -90,7 +125,7 @@ def _is_enough(run: Run, series: Series, now_us: int) -> bool:
     After a live run there are no more than a near look finds. A series that neither speaks in a live run nor after
     it has no energy there, whatever lies before.
     """
-    is_live = run.to_us > now_us - _NEAR_S * US_PER_S
+    is_live = _is_live(run, now_us)
     for times_us in series:
         first, last = np.searchsorted(times_us, (run.from_us, run.to_us)).tolist()
         if is_live and first == times_us.size:
@@ -100,36 +135,76 @@ def _is_enough(run: Run, series: Series, now_us: int) -> bool:
     return True
 
 
-async def _look_again(connection: Session, left: Open, now_us: int, reach_s: float) -> tuple[Ready, Open]:
+async def _look_again(
+    connection: Session, left: Sequence[_Open], bounds: Bounds, reach_s: float
+) -> tuple[Ready, list[_Open]]:
     """Look `reach_s` [s] far for the context of each series; return the runs that are settled, and the others.
 
     An open look settles all: what it does not find does not exist.
     """
-    is_last = reach_s == _ANYWHERE_S
-    context = await _read(connection, [run for run, target in left if target is None], reach_s, each_counter=True)
-    targets: list[tuple[Run, Run]] = []
+    is_last, now_us = reach_s == _ANYWHERE_S, bounds.now_us
+    unknown = [each.run for each in left if each.target is None]
+    context = await _read(connection, unknown, reach_s, bounds, each_counter=True, context_only=True)
+    wide: list[_Open] = []
     ready: Ready = []
-    still: Open = []
-    for run, target in left:
-        rows = context.get(run.account.meter_id)
-        if target is not None:
-            targets.append((run, target))
-        elif rows is not None and (is_last or _is_enough(run, series_times(run.account, rows), now_us)):
-            targets.append((run, widened(run, series_times(run.account, rows))))
-        elif not is_last:
-            still.append((run, None))
-    found = await _read(connection, [target for _, target in targets], reach_s, each_counter=True)
-    for run, target in targets:
-        rows = found.get(run.account.meter_id)
-        if rows is not None and (is_last or _is_enough(target, series_times(run.account, rows), now_us)):
+    still: list[_Open] = []
+    for each in left:
+        run, target = each.run, each.target
+        if target is None:
+            rows = _joined(each.near, context.get(run.account.meter_id))
+            series = series_times(run.account, rows)
+            if not is_last and not _is_enough(run, series, now_us):
+                still.append(each)
+                continue
+            target = bounds.unsealed(widened(run, series))
+            if each.asked.covers(target) and (is_last or _is_enough(target, series, now_us)):
+                ready.append((target, rows))
+                continue
+        wide.append(replace(each, target=target))
+    targets = [each.target for each in wide if each.target is not None]
+    found = await _read(connection, targets, reach_s, bounds, each_counter=True)
+    for each, target in zip(wide, targets, strict=True):
+        rows = found.get(target.account.meter_id, _NOTHING)
+        if is_last or _is_enough(target, series_times(target.account, rows), now_us):
             ready.append((target, rows))
-        elif not is_last:
-            still.append((run, target))
+        else:
+            still.append(each)
     return ready, still
 
 
+def _joined(*parts: SampleRows | None) -> SampleRows:
+    """Put samples of one meter together, each instant once."""
+    there = [each for each in parts if each is not None]
+    if len(there) < len(parts):
+        return there[0] if there else _NOTHING
+    names = ("time_us", "import_kwh", "export_kwh", "power_kw")
+    columns = (np.concatenate([getattr(each, name) for each in there]) for name in names)
+    return SampleRows(*sort_unique(*columns))
+
+
+def _by_schedule(run: Run, bounds: Bounds) -> Run:
+    """Widen a run by its meter's schedule so that one read is mostly enough, as far as raw readings are kept.
+
+    A live run has nothing after it.
+    """
+    wide = run.before_by_schedule()
+    after_us = 0 if _is_live(run, bounds.now_us) else run.from_us - wide.from_us
+    from_us = min(run.from_us, max(wide.from_us, bounds.kept_from_us))
+    return replace(wide, from_us=from_us, to_us=run.to_us + after_us)
+
+
+def _is_live(run: Run, now_us: int) -> bool:
+    return run.to_us > now_us - _NEAR_S * US_PER_S
+
+
 async def _read(
-    connection: Session, runs: Sequence[Run], reach_s: float, *, each_counter: bool = False
+    connection: Session,
+    runs: Sequence[Run],
+    reach_s: float,
+    bounds: Bounds,
+    *,
+    each_counter: bool = False,
+    context_only: bool = False,
 ) -> dict[int, SampleRows]:
     found: dict[int, SampleRows] = {}
     for by_counter in (True, False):
@@ -146,5 +221,8 @@ async def _read(
                 each_counter=each_counter,
                 context=READ_CONTEXT,
                 reach_s=reach_s,
+                kept_from_us=bounds.kept_from_us,
+                context_only=context_only,
+                are_most=len(ranges) >= _MOST_SHARE * bounds.meters,
             )
     return found

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from emsd.accounting.accounts import MeterAccount
 from emsd.energy.counters import CONTEXT_SAMPLES
+from emsd.energy.events import MeterEvent
 from emsd.energy.meters import MeterSamples, meter_buckets
 from emsd.energy.series import BUCKET_1M_US, US_PER_S, bucket_edges, ceil_us, floor_us
 from emsd.store.intervals import DirtyMark, MinuteRows
@@ -39,11 +40,15 @@ _JOIN_US = 5 * BUCKET_1M_US
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Minutes [from_us, to_us) of one meter to be computed."""
+    """Minutes [from_us, to_us) of one meter to be computed.
+
+    knots_us  when events begin or end stretches of energy as a sample would [us], ascending
+    """
 
     account: MeterAccount
     from_us: int
     to_us: int
+    knots_us: tuple[int, ...] = ()
 
     def before_by_schedule(self) -> Run:
         """Widen to where CONTEXT_SAMPLES polls should lie before the run, so that one read is mostly enough."""
@@ -77,17 +82,18 @@ def take(marks: Sequence[DirtyMark], most_minutes: int) -> tuple[list[DirtyMark]
     return taken, minutes
 
 
-def runs_of(account: MeterAccount, buckets_us: Iterable[int]) -> list[Run]:
-    """Join marked minutes that lie close together into runs, the latest first."""
+def runs_of(account: MeterAccount, buckets_us: Iterable[int], events: Sequence[MeterEvent] = ()) -> list[Run]:
+    """Join marked minutes that lie close together into runs, the latest first; `events` are those of the meter."""
     ordered = sorted(buckets_us)
+    knots_us = tuple(sorted({event.at_us for event in events if event.cuts or event.reading})) if events else ()
     runs: list[Run] = []
     begin = last = ordered[0]
     for bucket in ordered[1:]:
         if bucket - last > _JOIN_US:
-            runs.append(Run(account, begin, last + BUCKET_1M_US))
+            runs.append(Run(account, begin, last + BUCKET_1M_US, knots_us))
             begin = bucket
         last = bucket
-    runs.append(Run(account, begin, last + BUCKET_1M_US))
+    runs.append(Run(account, begin, last + BUCKET_1M_US, knots_us))
     return runs[::-1]
 
 
@@ -105,10 +111,12 @@ def series_times(account: MeterAccount, rows: SampleRows) -> Series:
 def widened(run: Run, series: Series) -> Run:
     """Widen a run to the minutes of CONTEXT_SAMPLES usable samples on either side, or as many as there are.
 
-    A series that has no sample in the run did not change there, and widens nothing.
+    A series that has no sample in the run did not change there, and widens nothing. An event ends a stretch as a sample
+    does, also where no sample follows.
     """
     from_us, to_us = run.from_us, run.to_us
-    for times_us in series:
+    for sample_us in series:
+        times_us = np.union1d(sample_us, np.array(run.knots_us, dtype=np.int64)) if run.knots_us else sample_us
         first, last = np.searchsorted(times_us, (run.from_us, run.to_us)).tolist()
         if first == last:
             continue
@@ -121,8 +129,8 @@ def widened(run: Run, series: Series) -> Run:
     return replace(run, from_us=from_us, to_us=to_us)
 
 
-def compute(run: Run, rows: SampleRows) -> MinuteRows:
-    """Compute the minutes of a run from its samples and their context."""
+def compute(run: Run, rows: SampleRows, events: Sequence[MeterEvent] = ()) -> MinuteRows:
+    """Compute the minutes of a run from its samples with their context, and the events of the meter that count."""
     account = run.account
     samples = MeterSamples(
         rows.time_us,
@@ -131,7 +139,7 @@ def compute(run: Run, rows: SampleRows) -> MinuteRows:
         power_kw=rows.power_kw,
     )
     edges_us = bucket_edges(run.from_us, run.to_us, BUCKET_1M_US)
-    buckets = meter_buckets(samples, account.rules, edges_us, power_method=account.power_method)
+    buckets = meter_buckets(samples, account.rules, edges_us, power_method=account.power_method, events=events)
     known = (
         np.isfinite(buckets.energy_import_kwh)
         | np.isfinite(buckets.energy_export_kwh)

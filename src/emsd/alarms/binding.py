@@ -10,7 +10,8 @@ from zoneinfo import ZoneInfo
 
 from emsd.alarms.rules import Rule, Stale, Threshold
 from emsd.errors import ConfigurationError
-from emsd.plant.models import Alarm, Meter, Plant, Priority, StaleAlarm
+from emsd.plant.derived import DERIVED_QUANTITIES, AnyMeter, derived_meter_id, limits_of, watched_meters
+from emsd.plant.models import Alarm, Meter, Plant, Priority, StaleAlarm, ThresholdAlarm
 from emsd.plant.profile import Profile
 
 __all__ = ["BoundRule", "bind_rules"]
@@ -49,6 +50,8 @@ def bind_rules(
     fault. `meter_ids` maps the key of a meter to its number in the database, and `may_rest` that of one which is silent
     at times, such as a PV inverter by night, to what says of an instant [us since the epoch] whether it may be.
 
+    An alarm on a derived quantity watches the derived meters of its meters, without limits by each meter's own band.
+
     Raises:
         ConfigurationError: one line for each alarm that could never be raised, or never return.
     """
@@ -77,13 +80,13 @@ def _bind(
     if missing:
         raise ValueError(f"notifies {', '.join(missing)}, which is no notification target; add it, or take it out")
     assets = {asset.key: asset for asset in plant.assets}
-    for meter in _watched(alarm, plant, profiles):
+    for meter_id, meter, rule in _rules(alarm, plant, profiles, meter_ids, may_rest):
         yield BoundRule(
-            meter_id=meter_ids[meter.key],
+            meter_id=meter_id,
             rule_key=alarm.key,
             name=alarm.name,
             priority=alarm.priority,
-            rule=_rule(alarm, meter, may_rest.get(meter.key)),
+            rule=rule,
             targets=tuple(key for key in dict.fromkeys(alarm.notify) if alarm.priority in wanted[key]),
             advice=alarm.advice,
             site_name=plant.site.name,
@@ -91,6 +94,27 @@ def _bind(
             asset_name=assets[meter.asset].name,
             meter_name=meter.name,
         )
+
+
+def _rules(
+    alarm: Alarm,
+    plant: Plant,
+    profiles: Mapping[str, Profile],
+    meter_ids: Mapping[str, int],
+    may_rest: Mapping[str, Callable[[int], bool]],
+) -> Iterator[tuple[int, AnyMeter, Rule]]:
+    """Yield the number under which readings come, the meter as people know it, and the rule."""
+    if isinstance(alarm, ThresholdAlarm) and alarm.quantity in DERIVED_QUANTITIES:
+        watched = watched_meters(alarm, plant, profiles)
+        if not watched:
+            raise ValueError(f"watches no meter; name meters that have {alarm.quantity}")
+        for each in watched:
+            above, below = limits_of(alarm, each)
+            rule = Threshold(alarm.quantity, above, below, alarm.deadband, alarm.on_delay_s)
+            yield derived_meter_id(meter_ids[each.key]), each, rule
+        return
+    for meter in _watched(alarm, plant, profiles):
+        yield meter_ids[meter.key], meter, _rule(alarm, meter, may_rest.get(meter.key))
 
 
 def _watched(alarm: Alarm, plant: Plant, profiles: Mapping[str, Profile]) -> Sequence[Meter]:

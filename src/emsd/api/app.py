@@ -11,9 +11,30 @@ from emsd import __version__
 from emsd.api.dependencies import ApiDependencies, ConfigurationCache
 from emsd.api.problems import install_problem_handlers
 from emsd.api.rolling import SumsCache
-from emsd.api.routers import alarms, energy, live, plant, service, values
+from emsd.api.routers import (
+    activities,
+    alarms,
+    balance,
+    carbon,
+    cost,
+    demand,
+    energy,
+    events,
+    explain,
+    export,
+    footprint,
+    kpi,
+    live,
+    plant,
+    production,
+    service,
+    statements,
+    sums,
+    values,
+)
 from emsd.api.schemas import ProblemDetail
 from emsd.api.security import BodyLimit, SecurityHeaders
+from emsd.api.tables import ExportSlots
 
 __all__ = ["create_app"]
 
@@ -38,10 +59,31 @@ def create_app(dependencies: ApiDependencies) -> FastAPI:
     app.state.dependencies = dependencies
     app.state.configuration = ConfigurationCache(dependencies.pool, dependencies.site_id, dependencies.plant_age_s)
     app.state.sums = SumsCache(dependencies.pool, dependencies.sums_age_s)
+    app.state.export_slots = ExportSlots(dependencies.exports_at_once)
     app.add_middleware(BodyLimit)
     app.add_middleware(SecurityHeaders)
     install_problem_handlers(app)
-    for resource in (plant, values, energy, alarms, live, service):
+    for resource in (
+        plant,
+        values,
+        energy,
+        explain,
+        events,
+        balance,
+        sums,
+        export,
+        demand,
+        cost,
+        carbon,
+        activities,
+        statements,
+        kpi,
+        production,
+        footprint,
+        alarms,
+        live,
+        service,
+    ):
         app.include_router(resource.router)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
     return app

@@ -42,6 +42,7 @@ class ApiDependencies:
     settle_s    how long after a minute its figures may still be incomplete [s]
     plant_age_s how old the plant's configuration may be before it is read again [s]
     sums_age_s  how old the sums of what ended more than half an hour ago may be [s]
+    exports_at_once  how many tables may be written at the same time; each holds a session of the pool
     """
 
     pool: Pool
@@ -52,6 +53,7 @@ class ApiDependencies:
     settle_s: float = 15.0
     plant_age_s: float = 10.0
     sums_age_s: float = 30.0
+    exports_at_once: int = 2
     now: Callable[[], datetime] = utc_now
 
 

@@ -28,7 +28,7 @@ ToTime: TypeAlias = Annotated[
     Query(alias="to", description="End, exclusive; absent: now.", examples=["2026-01-31T09:00:00Z"]),
 ]
 MeterKey: TypeAlias = Annotated[
-    str, Path(max_length=63, description="Key of a meter, as in the plant's configuration.", examples=["incomer"])
+    str, Path(max_length=80, description="Key of a meter, as in the plant's configuration.", examples=["incomer"])
 ]
 
 

@@ -13,7 +13,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from emsd.errors import AlarmRefused, EmsdError, StoreUnavailable, UnknownAlarm
+from emsd.errors import AlarmRefused, EmsdError, LedgerRefused, StoreUnavailable, UnknownAlarm, UnknownEntry
 
 __all__ = [
     "MEDIA_TYPE",
@@ -139,6 +139,14 @@ def install_problem_handlers(app: FastAPI) -> None:
     @app.exception_handler(AlarmRefused)
     async def on_alarm_refused(request: Request, error: AlarmRefused) -> Response:
         return _respond(request, HTTPStatus.CONFLICT, "alarm-refused", str(error))
+
+    @app.exception_handler(UnknownEntry)
+    async def on_unknown_entry(request: Request, error: UnknownEntry) -> Response:
+        return _respond(request, HTTPStatus.NOT_FOUND, "unknown-entry", str(error))
+
+    @app.exception_handler(LedgerRefused)
+    async def on_ledger_refused(request: Request, error: LedgerRefused) -> Response:
+        return _respond(request, HTTPStatus.CONFLICT, "ledger-refused", str(error))
 
     @app.exception_handler(EmsdError)
     @app.exception_handler(Exception)

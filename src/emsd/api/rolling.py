@@ -9,14 +9,14 @@ from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from emsd.api.dependencies import ApiDependencies, Configuration
-from emsd.api.scopes import ScopeKind, ScopeMeters, meters_of_scope
 from emsd.energy.carbon import CarbonFactor
 from emsd.energy.rollup import CarbonBasis, RollingWindow, ScopeSums, plan_rollup, roll_up
 from emsd.energy.windows import Segment, Tier, WindowName, settled_minute
 from emsd.store.pool import Pool
 from emsd.store.rolling import read_rolling_sums
+from emsd.store.scopes import ScopeKind, ScopeMeters, meters_of_scope
 
-__all__ = ["RollingAnswer", "SumsCache", "rolling_answer"]
+__all__ = ["RollingAnswer", "SumsCache", "of_full_minutes", "rolling_answer"]
 
 _MINUTE: Final = timedelta(minutes=1)
 _PAST: Final = timedelta(minutes=30)
@@ -97,7 +97,7 @@ async def rolling_answer(
     """
     plant = configuration.plant
     meters = meters_of_scope(plant, scope, key)
-    factors = _of_full_minutes(each for each in configuration.factors if each.method == "location")
+    factors = of_full_minutes(each for each in configuration.factors if each.method == "location")
     to = settled_minute(given.now(), given.settle_s)
     plan = plan_rollup(names, to, plant.zone, factors)
     sums = await cache.sums(plan.atoms, meters, to, energy_meter_count=len(plant.energy_meter_ids))
@@ -121,7 +121,7 @@ async def rolling_answer(
     )
 
 
-def _of_full_minutes(factors: Iterable[CarbonFactor]) -> list[CarbonFactor]:
+def of_full_minutes(factors: Iterable[CarbonFactor]) -> list[CarbonFactor]:
     """Let every factor begin and end at a full minute, the smallest interval; one shorter than that is left out."""
     rounded = []
     for factor in factors:

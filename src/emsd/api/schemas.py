@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from emsd.alarms.lifecycle import AlarmState, Step
-from emsd.api.scopes import ScopeKind
 from emsd.energy.carbon import CarbonMethod
 from emsd.energy.rollup import CarbonBasis
 from emsd.energy.windows import Tier, WindowName
 from emsd.plant.models import Priority
 from emsd.quantities import Kind
+from emsd.store.scopes import ScopeKind
 
 __all__ = [
     "Acknowledgement",
@@ -62,7 +62,12 @@ class MeterNode(_Answer):
     key: str = Field(examples=["cleanroom-feeder"])
     name: str = Field(examples=["Cleanroom feeder"])
     meter_id: int = Field(description="Number in the database, unique in the fleet.", examples=[1000002])
+    kind: Literal["device", "virtual", "derived"] = Field(
+        description="device; virtual: computed of other meters; derived: what is computed of one meter every minute.",
+        examples=["device"],
+    )
     measures_energy: bool = Field(description="Whether intervals are kept for it.")
+    counts: bool = Field(description="Whether its energy is part of sums over area and site.")
     parent: str | None = Field(description="Key of the energy meter upstream.", examples=["incomer"])
 
 
@@ -75,7 +80,7 @@ class MeterDetail(MeterNode):
     children: list[str] = Field(description="Keys of the meters directly below it.", examples=[["cleanroom-ffu"]])
     profile: str = Field(examples=["schneider_pm5560"])
     connection: str = Field(examples=["substation"])
-    address: str = Field(description="Modbus unit or MQTT topic.", examples=["2"])
+    address: str = Field(description="Modbus unit, MQTT topic, or the expression of a virtual meter.", examples=["2"])
     poll_interval_s: float = Field(description="[s]", examples=[1.0])
     rated_power_kw: float | None = Field(description="[kW]", examples=[1500.0])
     max_gap_s: float = Field(description="Longer gaps between samples count as estimated [s].", examples=[300.0])

@@ -7,7 +7,26 @@ from __future__ import annotations
 
 import typer
 
-from emsd.cli import check, migrate, probe, profiles, quarantine, run, scan, schema, servers, simulate, token
+from emsd.cli import (
+    carbon,
+    check,
+    events,
+    explain,
+    export,
+    migrate,
+    probe,
+    production,
+    profiles,
+    quarantine,
+    recompute,
+    run,
+    scan,
+    schema,
+    servers,
+    simulate,
+    tariff,
+    token,
+)
 from emsd.cli.demo import command as demo
 
 __all__ = ["app"]
@@ -28,9 +47,16 @@ app.command()(run.run)
 app.command()(run.collect)
 app.command()(run.serve)
 app.command()(migrate.migrate)
+app.command()(recompute.recompute)
+app.command()(explain.explain)
 app.command()(schema.schema)
 app.command()(simulate.simulate)
 app.add_typer(profiles.app, name="profiles")
+app.add_typer(events.app, name="events")
 app.add_typer(servers.app, name="servers")
 app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(export.app, name="export")
+app.add_typer(production.app, name="production")
+app.add_typer(tariff.app, name="tariff")
+app.add_typer(carbon.app, name="carbon")
 app.add_typer(token.app, name="token")

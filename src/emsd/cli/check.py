@@ -74,10 +74,12 @@ def _show(loaded: LoadedPlant, loads: Sequence[BusLoad], warnings: Sequence[Faul
     from rich.console import Console
 
     from emsd.cli.bus_view import load_table
+    from emsd.cli.kpi_view import kpi_tables
     from emsd.cli.plant_view import plant_view
 
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _WIDTH_OF_A_FILE)
-    console.print(plant_view(loaded, [load_table(loads)] if loads else [], warnings=len(warnings)))
+    further = [*([load_table(loads)] if loads else []), *kpi_tables(loaded)]
+    console.print(plant_view(loaded, further, warnings=len(warnings)))
     for warning in warnings:
         typer.echo(f"warning: {warning}", err=True)
 
@@ -95,6 +97,8 @@ def _warnings(loaded: LoadedPlant, loads: Sequence[BusLoad]) -> list[Fault]:
 
 
 def _document(loaded: LoadedPlant, loads: Sequence[BusLoad], warnings: Sequence[Fault]) -> dict[str, Any]:
+    from emsd.cli.kpi_view import kpi_document
+
     plant = loaded.plant
     return {
         "valid": True,
@@ -105,6 +109,7 @@ def _document(loaded: LoadedPlant, loads: Sequence[BusLoad], warnings: Sequence[
         "connections": len(plant.connections),
         "alarms": len(plant.alarms),
         "modbus_connections": [bus.document() for bus in loads],
+        "key_figures": kpi_document(loaded),
         "warnings": [asdict(warning) for warning in warnings],
         "faults": [],
     }

@@ -1,4 +1,4 @@
-"""A plant as a person reads it in a terminal: its tree, its alarms, its carbon factors, and totals."""
+"""A plant as a person reads it in a terminal: its tree, its alarms, its carbon factors, its tariffs, and totals."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from rich.tree import Tree
 from emsd.plant.draft import AnyAlarm
 from emsd.plant.loader import LoadedPlant
 from emsd.plant.modbus_connections import ModbusConnection
-from emsd.plant.models import Asset, Meter, Priority, ThresholdAlarm
+from emsd.plant.models import Asset, Meter, Plant, Priority, ThresholdAlarm
 from emsd.plant.mqtt_connection import BrokerConnection
+from emsd.plant.tariff_prices import tariff_spans
 from emsd.plant.tree import children
+from emsd.plant.virtual_meters import VirtualMeter
 from emsd.quantities import quantity
 
 __all__ = ["plant_view"]
@@ -24,8 +26,10 @@ _COLOUR = {Priority.HIGH: "red", Priority.MEDIUM: "yellow", Priority.LOW: "cyan"
 
 
 def plant_view(loaded: LoadedPlant, further: Iterable[RenderableType] = (), *, warnings: int) -> Group:
-    """Return the site's tree down to its meters, tables of alarms and carbon factors, what is `further`, and totals."""
-    return Group(_site(loaded), *_alarms(loaded), *_carbon(loaded), *further, _totals(loaded, warnings))
+    """Return the site's tree, tables of alarms, carbon factors and tariffs, what is `further`, and totals."""
+    return Group(
+        _site(loaded), *_alarms(loaded), *_carbon(loaded), *_tariffs(loaded), *further, _totals(loaded, warnings)
+    )
 
 
 def _site(loaded: LoadedPlant) -> Tree:
@@ -56,6 +60,9 @@ def _asset(above: Tree, loaded: LoadedPlant, asset: Asset) -> None:
     branch = above.add(f"{escape(asset.name)} [dim]{escape(', '.join(facts))}[/dim]")
     for meter in loaded.meters_of_asset(asset.key):
         branch.add(f"[green]{escape(meter.key)}[/green] {escape(_meter(loaded, meter))}")
+    for virtual in loaded.plant.virtual_meters:
+        if virtual.asset == asset.key:
+            branch.add(f"[magenta]{escape(virtual.key)}[/magenta] {escape(_virtual(virtual))}")
 
 
 def _meter(loaded: LoadedPlant, meter: Meter) -> str:
@@ -68,6 +75,13 @@ def _meter(loaded: LoadedPlant, meter: Meter) -> str:
         rate = f"expected {rate}"
     below = f", below {meter.parent}" if meter.parent else ""
     return f"{meter.profile} on {endpoint}, {rate}{below}"
+
+
+def _virtual(meter: VirtualMeter) -> str:
+    below = f", below {meter.parent}" if meter.parent else ""
+    known = "unknown while one is missing" if meter.missing == "unknown" else "partial while one is missing"
+    counted = "counts in sums" if meter.counts else "not in sums"
+    return f"= {' '.join(meter.expression.split())}, {known}, {counted}{below}"
 
 
 def _measure(value: float | None, unit: str) -> list[str]:
@@ -95,7 +109,7 @@ def _condition(alarm: AnyAlarm) -> str:
         for word, limit in (("above", alarm.above), ("below", alarm.below))
         if limit is not None
     ]
-    return f"{alarm.quantity} {' or '.join(limits)} for {alarm.on_delay_s:g} s"
+    return f"{alarm.quantity} {' or '.join(limits) or 'outside its band'} for {alarm.on_delay_s:g} s"
 
 
 def _carbon(loaded: LoadedPlant) -> Iterator[Padding]:
@@ -112,6 +126,20 @@ def _carbon(loaded: LoadedPlant) -> Iterator[Padding]:
     yield Padding(table, (1, 0, 0, 0), expand=False)
 
 
+def _tariffs(loaded: LoadedPlant) -> Iterator[Padding]:
+    spans = tariff_spans(loaded.plant.tariffs)
+    if not spans:
+        return
+    table = Table("Tariff", "Name", "From", "Until", "Currency", "Periods", title="Tariffs", title_justify="left")
+    for span in spans:
+        tariff = span.tariff
+        periods = dict.fromkeys(period.name for rate in tariff.rates for period in rate.periods)
+        until = "open" if span.end is None else str(span.end)
+        row = (tariff.key, tariff.name, str(span.first), until, tariff.currency, ", ".join(periods))
+        table.add_row(*(escape(cell) for cell in row))
+    yield Padding(table, (1, 0, 0, 0), expand=False)
+
+
 def _totals(loaded: LoadedPlant, warnings: int) -> Padding:
     plant = loaded.plant
     polled = [m for m in plant.meters if not isinstance(loaded.connections_by_key[m.connection], BrokerConnection)]
@@ -119,10 +147,15 @@ def _totals(loaded: LoadedPlant, warnings: int) -> Padding:
     energy = sum(loaded.measures_energy(meter) for meter in plant.meters)
     line = (
         f"{_counted(plant.areas, 'area')}, {_counted(plant.assets, 'asset')}, {_counted(plant.meters, 'meter')} "
-        f"({energy} of energy) on {_counted(plant.connections, 'connection')}, {polls_per_s:.1f} polls/s, "
+        f"({energy} of energy{_virtual_count(plant)}) on {_counted(plant.connections, 'connection')}, "
+        f"{polls_per_s:.1f} polls/s, "
         f"{_counted(plant.alarms, 'alarm')}, {warnings} warning{'' if warnings == 1 else 's'}"
     )
     return Padding(line, (1, 0, 0, 0), expand=False)
+
+
+def _virtual_count(plant: Plant) -> str:
+    return f", {len(plant.virtual_meters)} virtual beside them" if plant.virtual_meters else ""
 
 
 def _counted(entries: Sequence[object], what: str) -> str:

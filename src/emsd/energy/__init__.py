@@ -6,7 +6,12 @@
     windows.window_bounds          "today" or "24h" as instants
     windows.split_by_tier          which stored intervals make up a window
     carbon.emissions_kg            energy by period and the factors valid then -> kg CO2 with coverage
+    tariff.price_periods        prices of local days on the time axis; cost.energy_costs, bill.bill   what energy costs
+    demand_series.block_series  demand from stored intervals; demand_forecast  where the running period will end
     reconcile.counter_power_deviation   is a meter's counter what its power says?
+    expressions.combine            energy of several meters -> that of a virtual one
+    balance.balance                a meter and those below it -> what none of them counted
+    live_balance                   both of the last, as of now and as fine as the counters' resolution allows
 
 Arrays of times are int64 microseconds since 1970 UTC, energy is in kWh, power in kW, consumption positive. A missing
 value is NaN in an array and None elsewhere, never 0, and nothing is lost without a flag: see IncrementFlag.
@@ -23,6 +28,7 @@ from emsd.energy.carbon import (
 )
 from emsd.energy.counters import CONTEXT_SAMPLES, CounterRules, increments
 from emsd.energy.demand import Demand, block_demand_kw, maximum_block_demand, maximum_sliding_demand
+from emsd.energy.events import CounterName, CounterPair, EventKind, MeterEvent, effective
 from emsd.energy.intervals import (
     Buckets,
     EnergyCurve,
@@ -54,6 +60,7 @@ from emsd.energy.windows import (
     Tier,
     WindowName,
     local_day_bounds,
+    local_day_edges,
     settled_minute,
     split_by_tier,
     window_bounds,
@@ -69,6 +76,8 @@ __all__ = [
     "Buckets",
     "CarbonFactor",
     "CarbonMethod",
+    "CounterName",
+    "CounterPair",
     "CounterPowerDeviation",
     "CounterRules",
     "Demand",
@@ -76,9 +85,11 @@ __all__ = [
     "EnergyCurve",
     "EnergyPeriod",
     "EnergySource",
+    "EventKind",
     "IncrementFlag",
     "Increments",
     "MeterBuckets",
+    "MeterEvent",
     "MeterSamples",
     "PowerEnergy",
     "PowerMethod",
@@ -92,6 +103,7 @@ __all__ = [
     "counter_power_deviation",
     "datetime_from_us",
     "datetime_to_us",
+    "effective",
     "emissions_kg",
     "energy_of",
     "factor_at",
@@ -101,6 +113,7 @@ __all__ = [
     "increments",
     "integrate_power",
     "local_day_bounds",
+    "local_day_edges",
     "maximum_block_demand",
     "maximum_sliding_demand",
     "meter_buckets",

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple, TypeAlias
 
 __all__ = ["CarbonFactor", "CarbonMethod", "Emissions", "EnergyPeriod", "emissions_kg", "factor_at", "factor_cuts"]
 
-CarbonMethod: TypeAlias = Literal["location", "market"]
+CarbonMethod: TypeAlias = Literal["location", "market", "residual"]
 
 _SMALLEST_PERIOD = timedelta(minutes=1)
 _MICROSECOND = timedelta(microseconds=1)
@@ -23,7 +23,8 @@ _MICROSECOND = timedelta(microseconds=1)
 class CarbonFactor:
     """Emissions of a kilowatt-hour in one region by one method over [valid_from, valid_to).
 
-    method       "location": the grid where the energy is used; "market": the contract under which it is bought
+    method       "location": the grid where the energy is used; "market": what the supplier states; "residual": the grid
+                 without what others have claimed, for use that no certificate or contract covers
     valid_to     None while no end is known
     kg_per_kwh   [kg CO2 / kWh]
     source       the publication, in words

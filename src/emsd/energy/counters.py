@@ -10,6 +10,9 @@ TimescaleDB's counter_agg all say 1020. Therefore a sample that does not continu
     it goes on from the held sample           restart (RESET), or a move that is no energy (STEP)
     the series ends                           pending: nothing is counted yet
 
+Samples that a wrong clock has put too late look like a move downwards that goes on as a counter does. In a whole series
+those that stand after a jump of the counter, with values inside of it, are left out (see `clock`).
+
 `increments` looks at no more than CONTEXT_SAMPLES usable samples after a base before it decides. So a part of a
 series gives the same result as the whole, for every stretch that begins
 
@@ -28,11 +31,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from emsd.energy.series import US_PER_HOUR, US_PER_S, FloatArray, IncrementFlag, Increments, TimeArray, usable_samples
+from emsd.energy.clock import marked_held_out, told_before
+from emsd.energy.counter_rules import CONTEXT_SAMPLES, Allowance, CounterRules, allowance_of
+from emsd.energy.events import Ratio
+from emsd.energy.series import (
+    BoolArray,
+    FloatArray,
+    IncrementFlag,
+    Increments,
+    TimeArray,
+    usable_samples,
+)
 
-__all__ = ["CONTEXT_SAMPLES", "CounterRules", "increments"]
-
-CONTEXT_SAMPLES = 8
+__all__ = ["CONTEXT_SAMPLES", "CounterRules", "increments", "overtaken"]
 
 # A drop to less than this share of the base is a restart, a smaller one a dip. Source: Home Assistant,
 # components/sensor/recorder.py, reset_detected().
@@ -43,65 +54,21 @@ RESET_SHARE = 0.9
 ROLLOVER_SHARE = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class CounterRules:
-    """What is known of a counter, to tell energy from faults.
-
-    max_gap_s            longest time between two samples that counts as measured [s]; energy over a longer one is
-                         kept and marked as estimated
-    max_power_kw         rated power of what is metered [kW]; None when unknown, then every rise is plausible, and a
-                         swap for a used meter cannot be told from a restart
-    plausibility_factor  how far the mean power between samples may exceed max_power_kw
-    count_kwh            resolution, one count of the counter [kWh]
-    modulus_kwh          the value at which the counter begins again at 0 [kWh]; None when it never does
-    refresh_s            how much older than its sample the counter's value may be [s]: a device that renews its
-                         registers every 15 minutes shows 15 minutes of energy between two polls
-    hold_samples         successive samples on a new track that prove it without any further rise
-
-    Raises ValueError when a value is out of its range.
-    """
-
-    max_gap_s: float
-    max_power_kw: float | None = None
-    plausibility_factor: float = 1.25
-    count_kwh: float = 0.0
-    modulus_kwh: float | None = None
-    refresh_s: float = 5.0
-    hold_samples: int = 3
-
-    def __post_init__(self) -> None:
-        positive = {
-            "max_gap_s": self.max_gap_s,
-            "max_power_kw": self.max_power_kw,
-            "plausibility_factor": self.plausibility_factor,
-            "modulus_kwh": self.modulus_kwh,
-        }
-        for name, value in positive.items():
-            if value is not None and not value > 0:
-                raise ValueError(f"{name} {value} must be greater than 0")
-        if not (self.count_kwh >= 0 and self.refresh_s >= 0):
-            raise ValueError(f"count_kwh {self.count_kwh} and refresh_s {self.refresh_s} must not be negative")
-        if not 2 <= self.hold_samples <= CONTEXT_SAMPLES:
-            raise ValueError(f"hold_samples {self.hold_samples} is not 2..{CONTEXT_SAMPLES}")
-
-    @property
-    def max_gap_us(self) -> float:
-        """Return max_gap_s in microseconds."""
-        return self.max_gap_s * US_PER_S
-
-    def allowed_slope(self) -> tuple[float, float]:
-        """Return the highest plausible energy as offset [kWh] and slope [kWh/us]; the offset is inf when unknown."""
-        if self.max_power_kw is None:
-            return math.inf, 0.0
-        slope = self.max_power_kw * self.plausibility_factor / US_PER_HOUR
-        return self.count_kwh + slope * self.refresh_s * US_PER_S, slope
-
-
-def increments(time_us: TimeArray, counter_kwh: FloatArray, rules: CounterRules) -> Increments:
-    """Return the energy between successive good samples of one counter.
+def increments(
+    time_us: TimeArray,
+    counter_kwh: FloatArray,
+    rules: CounterRules,
+    ratio: Ratio | None = None,
+    *,
+    is_whole: bool = True,
+) -> Increments:
+    """Return the energy between successive good samples of one counter, as the counter shows it.
 
     time_us      int64[n], ascending; of equal times the first wins
     counter_kwh  float64[n] [kWh], NaN where missing
+    ratio        what the counter's energy has to be multiplied by; it decides what is plausible, nothing more
+    is_whole     leave out what a wrong clock has put too late. Only the whole series can tell; of a part, with False, a
+                 `hold_out` event says it
 
     Raises ValueError when the times descend. See the module for the rules and for what the result depends on.
     """
@@ -109,18 +76,53 @@ def increments(time_us: TimeArray, counter_kwh: FloatArray, rules: CounterRules)
     step_us = times[1:] - times[:-1]
     energy = counter[1:] - counter[:-1]
     clean = energy >= 0
-    offset, slope = rules.allowed_slope()
-    if slope:
-        clean &= energy <= offset + slope * step_us
+    allowance = allowance_of(times, step_us, rules, ratio)
+    if allowance.slope:
+        clean &= energy <= allowance.of_steps()
     if clean.all():
         flags = np.zeros(energy.size, dtype=np.uint8)
         return Increments(times[:-1], times[1:], energy, step_us > rules.max_gap_us, flags)
 
+    found = _walked(times, counter, rules, allowance, energy, clean, is_whole=is_whole)
+    if isinstance(found, Increments):
+        return found
+    sound = increments(times[~found], counter[~found], rules, ratio)
+    return marked_held_out(sound, times[found], times[~found])
+
+
+def overtaken(
+    time_us: TimeArray, counter_kwh: FloatArray, rules: CounterRules, ratio: Ratio | None = None
+) -> tuple[TimeArray, FloatArray]:
+    """Return times [us] and values [kWh] of the first samples that a wrong clock has put too late; empty when none are.
+
+    Arguments and errors are those of `increments`, which leaves them out.
+    """
+    times, counter = usable_samples(time_us, counter_kwh)
+    energy = counter[1:] - counter[:-1]
+    allowance = allowance_of(times, times[1:] - times[:-1], rules, ratio)
+    clean = energy >= 0
+    if allowance.slope:
+        clean &= energy <= allowance.of_steps()
+    found = _walked(times, counter, rules, allowance, energy, clean, is_whole=True)
+    return (times[:0], counter[:0]) if isinstance(found, Increments) else (times[found], counter[found])
+
+
+def _walked(
+    times: TimeArray,
+    counter: FloatArray,
+    rules: CounterRules,
+    allowance: Allowance,
+    energy: FloatArray,
+    clean: BoolArray,
+    *,
+    is_whole: bool,
+) -> Increments | BoolArray:
+    """Judge every step that is not clean; return the stretches, or which samples a wrong clock has put too late."""
     first = np.arange(energy.size)
     last = first + 1
     flags = np.zeros(energy.size, dtype=np.uint8)
     keep = np.ones(energy.size, dtype=np.bool_)
-    track = _Track(times, counter, rules)
+    track = _Track(times, counter, rules, allowance)
     pending = False
     resume = 0
     for suspect in np.flatnonzero(~clean):
@@ -132,6 +134,10 @@ def increments(time_us: TimeArray, counter_kwh: FloatArray, rules: CounterRules)
             keep[base:] = False
             pending = True
             break
+        if is_whole and verdict.flag & IncrementFlag.STEP and counter[verdict.end] < counter[base]:
+            told = told_before(times, counter, verdict.end, rules.hold_samples, rules.count_kwh)
+            if told is not None:
+                return told
         # The verdict's stretch takes the place of the step that leaves the base; the steps under it vanish.
         resume = verdict.end
         last[base], energy[base], flags[base] = verdict.end, verdict.energy_kwh, verdict.flag
@@ -155,6 +161,7 @@ class _Track:
     times: TimeArray
     counter: FloatArray
     rules: CounterRules
+    allowance: Allowance
 
     def judge(self, base: int) -> _Verdict | None:
         """Return what follows the base, or None when the samples at hand do not tell."""
@@ -170,12 +177,8 @@ class _Track:
                 return self._moved(base, track)
         return self._moved(base, track) if stop == base + CONTEXT_SAMPLES else None
 
-    def _allowed_kwh(self, base: int, i: int) -> float:
-        offset, slope = self.rules.allowed_slope()
-        return offset + slope * int(self.times[i] - self.times[base])
-
     def _is_above(self, base: int, i: int) -> bool:
-        return bool(0 <= self.counter[i] - self.counter[base] <= self._allowed_kwh(base, i))
+        return bool(0 <= self.counter[i] - self.counter[base] <= self.allowance.kwh(base, i))
 
     def _continues(self, base: int, i: int) -> _Verdict | None:
         """Return the step from base to i when it is plausible as such, or over the modulus."""
@@ -185,7 +188,7 @@ class _Track:
         modulus = self.rules.modulus_kwh
         if modulus is not None:
             delta += modulus
-            if 0 <= delta <= min(self._allowed_kwh(base, i), ROLLOVER_SHARE * modulus):
+            if 0 <= delta <= min(self.allowance.kwh(base, i), ROLLOVER_SHARE * modulus):
                 return _Verdict(i, delta, IncrementFlag.ROLLOVER)
         return None
 
@@ -210,7 +213,7 @@ class _Track:
 
     def _moved(self, base: int, track: int) -> _Verdict:
         x = float(self.counter[track])
-        restarted = 0 <= x < RESET_SHARE * self.counter[base] and x <= self._allowed_kwh(base, track)
+        restarted = 0 <= x < RESET_SHARE * self.counter[base] and x <= self.allowance.kwh(base, track)
         if restarted:
             return _Verdict(track, x, IncrementFlag.RESET)
         return _Verdict(track, math.nan, IncrementFlag.STEP)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -9,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from emsd.energy.counters import CounterRules, increments
+from emsd.energy.events import EventKind, MeterEvent, ratio_of
 from emsd.energy.intervals import Buckets, flags_in_buckets, power_statistics, spread
 from emsd.energy.power import PowerMethod, integrate_power
-from emsd.energy.series import US_PER_S, FlagArray, FloatArray, Increments, TimeArray
+from emsd.energy.series import US_PER_S, BoolArray, FlagArray, FloatArray, Increments, TimeArray
+from emsd.energy.spliced import spliced_increments
 
 __all__ = ["EnergySource", "MeterBuckets", "MeterSamples", "energy_of", "meter_buckets"]
 
@@ -75,28 +78,46 @@ class MeterBuckets:
 
 
 def energy_of(
-    samples: MeterSamples, rules: CounterRules, power_method: PowerMethod = "trapezoid"
+    samples: MeterSamples,
+    rules: CounterRules,
+    power_method: PowerMethod = "trapezoid",
+    events: Sequence[MeterEvent] = (),
 ) -> tuple[Increments | None, Increments | None]:
     """Return consumption and generation of a meter; None for a direction that it does not measure.
 
-    Raises ValueError when the times descend.
+    `events` are those of the meter that count, in order of time (see `events.effective`); where they hold samples out
+    or change the ratio of power, `samples` are still as the device told them. Raises ValueError when the times descend.
     """
-    if samples.source is EnergySource.POWER and samples.power_kw is not None:
-        return integrate_power(samples.time_us, samples.power_kw, method=power_method, max_gap_s=rules.max_gap_s)
+    held_out = _held_out(samples, events)
+    if samples.source is EnergySource.POWER:
+        samples = _corrected(samples, events, held_out)
+        power_kw = np.empty(0) if samples.power_kw is None else samples.power_kw
+        return integrate_power(samples.time_us, power_kw, method=power_method, max_gap_s=rules.max_gap_s)
     taken, given = samples.import_kwh, samples.export_kwh
+    if not events:
+        return (
+            None if taken is None else increments(samples.time_us, taken, rules, is_whole=False),
+            None if given is None else increments(samples.time_us, given, rules, is_whole=False),
+        )
     return (
-        None if taken is None else increments(samples.time_us, taken, rules),
-        None if given is None else increments(samples.time_us, given, rules),
+        None if taken is None else spliced_increments(samples.time_us, taken, rules, "import_kwh", events, held_out),
+        None if given is None else spliced_increments(samples.time_us, given, rules, "export_kwh", events, held_out),
     )
 
 
 def meter_buckets(
-    samples: MeterSamples, rules: CounterRules, edges_us: TimeArray, *, power_method: PowerMethod = "trapezoid"
+    samples: MeterSamples,
+    rules: CounterRules,
+    edges_us: TimeArray,
+    *,
+    power_method: PowerMethod = "trapezoid",
+    events: Sequence[MeterEvent] = (),
 ) -> MeterBuckets:
     """Return energy, power and coverage of one meter in the buckets between k + 1 ascending edges [us].
 
     The samples should reach CONTEXT_SAMPLES beyond both outer edges; those outside count for the energy between
-    samples and for judging faults, not for power and sample_count. Raises ValueError when the times descend.
+    samples and for judging faults, not for power and sample_count. `events` are those of the meter that count, in
+    order of time. Raises ValueError when the times descend.
     """
     edges_us = np.asarray(edges_us, dtype=np.int64)
     k = edges_us.size - 1
@@ -105,7 +126,10 @@ def meter_buckets(
     flags = np.zeros(k, dtype=np.uint8)
     pending = False
     directions: list[Buckets] = []
-    for direction in energy_of(samples, rules, power_method):
+    found = energy_of(samples, rules, power_method, events)
+    if events:
+        samples = _corrected(samples, events, _held_out(samples, events))
+    for direction in found:
         if direction is None:
             directions.append(Buckets(np.full(k, np.nan), np.full(k, np.nan), np.zeros(k)))
             continue
@@ -135,6 +159,32 @@ def meter_buckets(
         flags=flags,
         pending=pending,
     )
+
+
+def _held_out(samples: MeterSamples, events: Sequence[MeterEvent]) -> BoolArray | None:
+    """Return which samples events leave out, None when they leave out none."""
+    held: BoolArray | None = None
+    for event in events:
+        if event.kind is EventKind.HOLD_OUT:
+            column = samples.export_kwh if event.counter == "export_kwh" else samples.import_kwh
+            one = event.holds_out(samples.time_us, column)
+            held = one if held is None else held | one
+    return held if held is not None and held.any() else None
+
+
+def _corrected(samples: MeterSamples, events: Sequence[MeterEvent], held_out: BoolArray | None) -> MeterSamples:
+    """Return the samples with nothing where they are left out, and power as it was; counters stay as shown."""
+    ratio = ratio_of(events)
+    power_kw = samples.power_kw
+    if power_kw is not None and ratio is not None:
+        power_kw = power_kw * ratio.at(samples.time_us)
+    if held_out is None:
+        return MeterSamples(samples.time_us, samples.import_kwh, samples.export_kwh, power_kw)
+    taken, given, power_kw = (
+        None if each is None else np.where(held_out, np.nan, each)
+        for each in (samples.import_kwh, samples.export_kwh, power_kw)
+    )
+    return MeterSamples(samples.time_us, taken, given, power_kw)
 
 
 def _samples_with_any_value(samples: MeterSamples, edges_us: TimeArray) -> NDArray[np.int64]:

@@ -7,13 +7,15 @@ wrong current-transformer ratio, scale factor, word order or sign, which nothing
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from emsd.energy.counters import CounterRules, increments
+from emsd.energy.counters import CounterRules
+from emsd.energy.events import MeterEvent
 from emsd.energy.intervals import spread
-from emsd.energy.meters import MeterSamples
+from emsd.energy.meters import MeterSamples, energy_of
 from emsd.energy.power import PowerMethod, integrate_power
 from emsd.energy.series import US_PER_S, Increments, TimeArray
 
@@ -43,23 +45,23 @@ def counter_power_deviation(
     to_us: int,
     *,
     power_method: PowerMethod = "trapezoid",
+    events: Sequence[MeterEvent] = (),
 ) -> CounterPowerDeviation:
     """Compare a meter's counter with its power over [from_us, to_us).
 
     Movements up to one count of the counter are taken for none; choose the window so long that a count is a small
-    share of its energy. Raises ValueError when the meter lacks a counter or power, or the window is empty.
+    share of its energy. `events` are those of the meter that count; a changed ratio changes both sides alike, so it is
+    left aside. Raises ValueError when the meter lacks a counter or power, or the window is empty.
     """
     if to_us <= from_us:
         raise ValueError(f"the window from {from_us} to {to_us} is empty")
     if samples.power_kw is None or (samples.import_kwh is None and samples.export_kwh is None):
         raise ValueError("a meter needs a counter and power to be compared with itself")
+    of_counters = [event for event in events if event.factor is None]
     power = integrate_power(samples.time_us, samples.power_kw, method=power_method, max_gap_s=rules.max_gap_s)
     counted = [
-        (sign, increments(samples.time_us, counter, rules), integrated)
-        for sign, counter, integrated in (
-            (1, samples.import_kwh, power.energy_import),
-            (-1, samples.export_kwh, power.energy_export),
-        )
+        (sign, counter, integrated)
+        for sign, counter, integrated in zip((1, -1), energy_of(samples, rules, events=of_counters), power, strict=True)
         if counter is not None
     ]
     edges_us = _edges(from_us, to_us, *(series for _, *pair in counted for series in pair))

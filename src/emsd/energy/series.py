@@ -6,6 +6,7 @@ samples is in ascending order of time, and a missing value is NaN. `sort_unique`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import IntFlag
@@ -53,11 +54,13 @@ class IncrementFlag(IntFlag):
 
     NONE = 0
     ROLLOVER = 1  # the counter passed its modulus and began again at 0
-    RESET = 2  # the counter restarted; the energy is what it counted since, a lower bound
+    RESET = 2  # the counter restarted; the energy is what it counted since, a lower bound unless an event says more
     GLITCH = 4  # implausible samples in between were left out
     STEP = 8  # the counter moved by an amount that is no energy; the energy of the stretch is unknown
     DIP = 16  # samples slightly below the last good one were left out
-    SWAP = 32  # the meter was exchanged; reserved for whoever applies meter events
+    SWAP = 32  # the meter was exchanged: the stretch ends or begins there
+    HELD_OUT = 64  # samples in between were left out: their time is wrong, or a person said so
+    PARTIAL = 128  # a meter that a virtual one is made of is unknown here, and left out of it
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,6 +85,18 @@ class Increments:
     def total_kwh(self) -> float:
         """Known energy of all stretches [kWh]; 0.0 when there are none."""
         return float(np.nansum(self.energy_kwh))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Increments], *, pending: bool) -> Increments:
+        """Return parts that follow each other as one."""
+        return cls(
+            np.concatenate([part.start_us for part in parts]),
+            np.concatenate([part.end_us for part in parts]),
+            np.concatenate([part.energy_kwh for part in parts]),
+            np.concatenate([part.estimated for part in parts]),
+            np.concatenate([part.flags for part in parts]),
+            pending,
+        )
 
 
 def usable_samples(time_us: TimeArray, values: NDArray[np.floating]) -> tuple[TimeArray, FloatArray]:

@@ -9,12 +9,17 @@ from itertools import pairwise
 from typing import Literal, TypeAlias, get_args
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
+from emsd.energy.series import TimeArray, datetime_to_us
+
 __all__ = [
     "WINDOW_NAMES",
     "Segment",
     "Tier",
     "WindowName",
     "local_day_bounds",
+    "local_day_edges",
     "settled_minute",
     "split_by_tier",
     "window_bounds",
@@ -52,6 +57,12 @@ def local_day_bounds(day: date, zone: ZoneInfo) -> tuple[datetime, datetime]:
     """
     begin, end = (datetime.combine(d, time(), tzinfo=zone).astimezone(UTC) for d in (day, day + timedelta(days=1)))
     return begin, end
+
+
+def local_day_edges(first: date, end: date, zone: ZoneInfo) -> TimeArray:
+    """Return the k + 1 edges [us] of the k local days from `first` to the day before `end`, int64."""
+    days = [first + timedelta(days=number) for number in range((end - first).days + 1)]
+    return np.array([datetime_to_us(local_day_bounds(day, zone)[0]) for day in days], dtype=np.int64)
 
 
 def settled_minute(now: datetime, settle_s: float) -> datetime:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from datetime import date
 from itertools import pairwise
 
+from emsd.plant.check_carbon_ledger import carbon_ledger_warnings
 from emsd.plant.draft import Draft
 from emsd.plant.models import CarbonFactorEntry
 from emsd.plant.source import Finding
@@ -45,6 +46,7 @@ def carbon_warnings(draft: Draft) -> Iterator[Finding]:
         region = ("site", "carbon_region")
         problem = f"{draft.source.shown(region, site.carbon_region)}has no carbon factor"
         yield Finding(region, problem, "emissions will be missing; add one under carbon_factors")
+    yield from carbon_ledger_warnings(draft)
 
 
 def _series(draft: Draft) -> Iterator[list[tuple[int, CarbonFactorEntry]]]:

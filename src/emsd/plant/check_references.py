@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from emsd.plant.draft import Draft
@@ -11,20 +11,31 @@ from emsd.plant.tree import circles
 
 __all__ = ["check_references"]
 
-_SECTIONS: Final = ("areas", "assets", "connections", "meters", "alarms", "notification_targets")
+_SECTIONS: Final = (
+    "areas",
+    "assets",
+    "connections",
+    "meters",
+    "virtual_meters",
+    "alarms",
+    "notification_targets",
+    "tariffs",
+)
 
 _REFERENCES: Final = (
     ("areas", "parent", "areas"),
     ("assets", "area", "areas"),
     ("meters", "asset", "assets"),
     ("meters", "connection", "connections"),
-    ("meters", "parent", "meters"),
-    ("alarms", "meters", "meters"),
+    ("meters", "parent", "meters|virtual_meters"),
+    ("virtual_meters", "asset", "assets"),
+    ("virtual_meters", "parent", "meters|virtual_meters"),
+    ("alarms", "meters", "meters|virtual_meters"),
     ("alarms", "notify", "notification_targets"),
 )
-"""Section, its field, and the section that the field names an entry of."""
+"""Section, its field, and the section that the field names an entry of; a | b: of either."""
 
-_PLURAL: Final = {"notification_targets": "notification targets"}
+_PLURAL: Final = {"notification_targets": "notification targets", "meters|virtual_meters": "meters"}
 
 
 def check_references(draft: Draft) -> Iterator[Finding]:
@@ -32,9 +43,10 @@ def check_references(draft: Draft) -> Iterator[Finding]:
     for section in _SECTIONS:
         yield from _twice(draft, section)
     for section, field, target in _REFERENCES:
-        if target == "meters" and not draft.surroundings.all_meters_read:
+        targets = target.split("|")
+        if "meters" in targets and not draft.surroundings.all_meters_read:
             continue
-        known = draft.keys(target)
+        known = {key for each in targets for key in draft.keys(each)}
         for where, name in _names(draft, section, field):
             if name not in known:
                 yield _dangling(draft, where, name, known, _PLURAL.get(target, target))
@@ -42,8 +54,8 @@ def check_references(draft: Draft) -> Iterator[Finding]:
     for where, name in _names(draft, "meters", "profile"):
         if name not in profiles and name not in draft.surroundings.broken_profiles:
             yield _dangling(draft, where, name, profiles, "profiles")
-    for section in ("areas", "meters"):
-        yield from _circles(draft, section)
+    for sections in (("areas",), ("meters", "virtual_meters")):
+        yield from _circles(draft, sections)
 
 
 def _twice(draft: Draft, section: str) -> Iterator[Finding]:
@@ -73,14 +85,17 @@ def _dangling(draft: Draft, where: Where, name: str, known: Any, what: str) -> F
     return Finding(where, f"{draft.source.shown(where, name)}is not among the {what}", list_or_hint(name, known, what))
 
 
-def _circles(draft: Draft, section: str) -> Iterator[Finding]:
-    first = draft.keys(section)
-    parents = {
-        str(entry["key"]): entry["parent"] if isinstance(entry.get("parent"), str) else None
-        for index, entry in draft.written(section)
-        if isinstance(entry.get("key"), str) and first[entry["key"]] == index
-    }
+def _circles(draft: Draft, sections: Sequence[str]) -> Iterator[Finding]:
+    places: dict[str, Where] = {}
+    parents: dict[str, str | None] = {}
+    for section in sections:
+        first = draft.keys(section)
+        for index, entry in draft.written(section):
+            key = entry.get("key")
+            if isinstance(key, str) and first[key] == index and key not in parents:
+                places[key] = (section, index, "parent")
+                parents[key] = entry["parent"] if isinstance(entry.get("parent"), str) else None
     for circle in circles(parents):
         trail = " > ".join((*circle, circle[0]))
-        where = (section, first[circle[0]], "parent")
-        yield Finding(where, f"goes round in a circle: {trail}", "let one of them have another parent, or none")
+        problem = f"goes round in a circle: {trail}"
+        yield Finding(places[circle[0]], problem, "let one of them have another parent, or none")

@@ -17,8 +17,10 @@ _COLLECTIONS: Final = {
     "asset": "assets",
     "connection": "connections",
     "meter": "meters",
+    "virtual meter": "virtual_meters",
     "alarm": "alarms",
     "notification target": "notification_targets",
+    "tariff": "tariffs",
 }
 _SECRET: Final = "(secret)"  # noqa: S105 - what is shown instead of one
 
@@ -51,6 +53,7 @@ def _changes(before: LoadedPlant, after: LoadedPlant) -> Iterator[Change]:
     yield from _entries("site", {"": before.plant.site}, {"": after.plant.site})
     factors = (_factors(before), _factors(after))
     yield from _entries("carbon factor", *factors)
+    yield from _entries("carbon ledger", {"": before.plant.carbon}, {"": after.plant.carbon})
     for kind, name in _COLLECTIONS.items():
         yield from _entries(kind, _by_key(before, name), _by_key(after, name))
     yield from _entries("profile", _profiles(before), _profiles(after))

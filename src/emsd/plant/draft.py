@@ -27,6 +27,8 @@ from emsd.plant.mqtt_connection import MqttConnection
 from emsd.plant.profile import Profile
 from emsd.plant.source import Finding, Source, Where
 from emsd.plant.sparkplug_connection import SparkplugConnection
+from emsd.plant.tariff import Tariff
+from emsd.plant.virtual_meters import VirtualMeter
 
 __all__ = ["AnyAlarm", "AnyConnection", "Draft", "Surroundings", "understand"]
 
@@ -39,8 +41,10 @@ _ENTRIES: Final[Mapping[str, TypeAdapter[Any]]] = {
     "assets": TypeAdapter(Asset),
     "connections": TypeAdapter(Connection),
     "meters": TypeAdapter(Meter),
+    "virtual_meters": TypeAdapter(VirtualMeter),
     "alarms": TypeAdapter(Alarm),
     "carbon_factors": TypeAdapter(CarbonFactorEntry),
+    "tariffs": TypeAdapter(Tariff),
     "notification_targets": TypeAdapter(NotificationTarget),
 }
 
@@ -89,6 +93,11 @@ class Draft:
         return self.entries.get("meters", {})
 
     @property
+    def virtual_meters(self) -> dict[int, VirtualMeter]:
+        """Valid virtual meters by place."""
+        return self.entries.get("virtual_meters", {})
+
+    @property
     def connections(self) -> dict[int, AnyConnection]:
         """Valid connections by place."""
         return self.entries.get("connections", {})
@@ -107,6 +116,11 @@ class Draft:
     def carbon_factors(self) -> dict[int, CarbonFactorEntry]:
         """Valid carbon factors by place."""
         return self.entries.get("carbon_factors", {})
+
+    @property
+    def tariffs(self) -> dict[int, Tariff]:
+        """Valid tariffs by place."""
+        return self.entries.get("tariffs", {})
 
     def profile_of(self, meter: Meter) -> Profile | None:
         """Return the profile of a meter, or None when there is no such profile."""

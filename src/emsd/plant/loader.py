@@ -15,14 +15,18 @@ from emsd.plant.check_alarms import alarm_warnings
 from emsd.plant.check_carbon import carbon_warnings
 from emsd.plant.check_connections import connection_warnings
 from emsd.plant.check_meters import meter_warnings
+from emsd.plant.check_tariff import tariff_warnings
+from emsd.plant.derived import DERIVED_QUANTITIES, AnyMeter, all_meters, watched_meters
 from emsd.plant.draft import AnyAlarm, AnyConnection, Draft, Surroundings, understand
 from emsd.plant.meters_csv import MeterRow, read_meters_csv
 from emsd.plant.models import Area, Asset, Meter, Plant, ThresholdAlarm
 from emsd.plant.profile import Profile
 from emsd.plant.profiles import ProfileLibrary, read_profiles
 from emsd.plant.source import Finding, Place, Source, in_order
+from emsd.plant.tariff_csv import read_dynamic_prices
 from emsd.plant.tree import ancestors
 from emsd.plant.validate import validate
+from emsd.plant.virtual_meters import VirtualMeter
 from emsd.plant.yaml_source import read_yaml
 
 __all__ = ["COLLECTOR_GROUP", "LoadedPlant", "load_plant"]
@@ -60,6 +64,16 @@ class LoadedPlant:
         return MappingProxyType({meter.key: meter for meter in self.plant.meters})
 
     @cached_property
+    def virtual_meters_by_key(self) -> Mapping[str, VirtualMeter]:
+        """Virtual meters by key."""
+        return MappingProxyType({meter.key: meter for meter in self.plant.virtual_meters})
+
+    @cached_property
+    def numbered_keys(self) -> tuple[str, ...]:
+        """Keys of all that has a number in the database: meters, and virtual ones."""
+        return tuple(meter.key for meter in all_meters(self.plant))
+
+    @cached_property
     def area_parents(self) -> Mapping[str, str | None]:
         """The area above each area, None at the top of the site."""
         return MappingProxyType({area.key: area.parent for area in self.plant.areas})
@@ -94,13 +108,15 @@ class LoadedPlant:
         """Return the meters that are read over a connection."""
         return tuple(meter for meter in self.plant.meters if meter.connection == connection_key)
 
-    def meters_of_alarm(self, alarm: AnyAlarm) -> tuple[Meter, ...]:
+    def meters_of_alarm(self, alarm: AnyAlarm) -> tuple[AnyMeter, ...]:
         """Return the meters that an alarm watches.
 
         Those that it lists, and those of its asset kind; of these a threshold takes only the ones that deliver its
         quantity, because a compressor's feeder has no pressure. A stale alarm with neither watches every meter, save
         those that report by exception: their silence is no fault.
         """
+        if isinstance(alarm, ThresholdAlarm) and alarm.quantity in DERIVED_QUANTITIES:
+            return tuple(watched_meters(alarm, self.plant, self.profiles))
         everything = not alarm.meters and alarm.asset_kind is None
 
         def watched(meter: Meter) -> bool:
@@ -133,9 +149,10 @@ def load_plant(path: Path, *, environ: Mapping[str, str], profiles: Mapping[str,
         collector_kinds={entry_point.name for entry_point in metadata.entry_points(group=COLLECTOR_GROUP)},
         all_meters_read=lists.complete,
     )
-    source = _with_rows(yaml, lists.rows)
-    plant, faults = validate(source, surroundings, [*findings, *lists.findings, *folder_findings])
-    faults = in_order([*lists.faults, *library.faults, *faults])
+    prices = read_dynamic_prices(_with_rows(yaml, lists.rows), path.parent)
+    source = prices.source
+    plant, faults = validate(source, surroundings, [*findings, *lists.findings, *folder_findings, *prices.findings])
+    faults = in_order([*lists.faults, *library.faults, *prices.faults, *faults])
     if faults or plant is None:
         raise PlantError(faults)
     warnings = _warnings(understand(source, surroundings, plant))
@@ -148,6 +165,7 @@ def _warnings(draft: Draft) -> Iterator[Fault]:
         *meter_warnings(draft),
         *alarm_warnings(draft),
         *carbon_warnings(draft),
+        *tariff_warnings(draft),
     ):
         yield draft.source.fault(finding)
 

@@ -20,7 +20,7 @@ from emsd.plant.yaml_source import read_text
 
 __all__ = ["MeterRow", "read_meters_csv"]
 
-_FIELDS: Final = tuple(Meter.model_fields)
+_FIELDS: Final = tuple(name for name in Meter.model_fields if name != "residual")  # an entry has no place in a cell
 _NUMBERS: Final = frozenset(
     name for name, info in Meter.model_fields.items() if {info.annotation, *get_args(info.annotation)} & {int, float}
 )

@@ -13,9 +13,14 @@ from zoneinfo import ZoneInfo
 
 from pydantic import Field, SecretStr
 
+from emsd.plant.asset_kpi import AssetKpi
+from emsd.plant.carbon import CarbonLedger
 from emsd.plant.connections import Connection
 from emsd.plant.entry import Entry, Key
 from emsd.plant.mqtt_map import ZoneName
+from emsd.plant.production import Production
+from emsd.plant.tariff import Tariff
+from emsd.plant.virtual_meters import Residual, VirtualMeter
 
 __all__ = [
     "Alarm",
@@ -23,6 +28,7 @@ __all__ = [
     "Asset",
     "AssetKind",
     "CarbonFactorEntry",
+    "ContractDemandChange",
     "Meter",
     "NotificationTarget",
     "Plant",
@@ -31,6 +37,13 @@ __all__ = [
     "StaleAlarm",
     "ThresholdAlarm",
 ]
+
+
+class ContractDemandChange(Entry):
+    """A demand that is agreed from a certain day on."""
+
+    valid_from: date = Field(description="First local day on which it applies.")
+    contract_demand_kw: float = Field(gt=0, description="Demand agreed with the supplier from then on [kW].")
 
 
 class Site(Entry):
@@ -42,6 +55,12 @@ class Site(Entry):
     name: str = Field(min_length=1, description="What people call the site.")
     time_zone: str = Field(description="IANA name, such as Asia/Shanghai or Europe/Berlin; local days follow it.")
     contract_demand_kw: float | None = Field(default=None, gt=0, description="Demand agreed with the supplier [kW].")
+    contract_demand_changes: tuple[ContractDemandChange, ...] = Field(
+        default=(), description="What it became later, in order of time; contract_demand_kw holds until the first."
+    )
+    demand_period_minutes: Literal[10, 15, 30, 60] = Field(
+        default=15, description="Settlement period over which the supplier takes the mean power [min]."
+    )
     carbon_region: str = Field(description="Region whose grid factors apply, as written in carbon_factors.")
     latitude: float | None = Field(default=None, ge=-90, le=90, description="Degrees, north positive.")
     longitude: float | None = Field(default=None, ge=-180, le=180, description="Degrees, east positive.")
@@ -51,13 +70,20 @@ class Site(Entry):
         """The time zone as an object."""
         return ZoneInfo(self.time_zone)
 
+    def contract_demand_at(self, day: date) -> float | None:
+        """Return the demand that is agreed on a local day [kW], None when none is."""
+        begun = [each.contract_demand_kw for each in self.contract_demand_changes if each.valid_from <= day]
+        return begun[-1] if begun else self.contract_demand_kw
+
 
 class CarbonFactorEntry(Entry):
     """Emissions of one kWh of grid electricity in one region over one period, with its source."""
 
     region: str = Field(description="Region it applies to; the site names one as carbon_region.")
-    method: Literal["location", "market"] = Field(
-        default="location", description="location: average of the grid; market: what your contracts say."
+    method: Literal["location", "market", "residual"] = Field(
+        default="location",
+        description="location: average of the grid; market: what your supplier states; residual: the grid without what"
+        " others have claimed.",
     )
     valid_from: date = Field(description="First local day on which the factor applies.")
     valid_to: date | None = Field(
@@ -101,6 +127,7 @@ class Asset(Entry):
     kind: AssetKind = Field(description="What it is; dashboards and alarms go by it.")
     area: Key
     rated_power_kw: float | None = Field(default=None, gt=0, description="Nameplate electrical power [kW].")
+    kpi: AssetKpi | None = Field(default=None, description="What its key figures need beyond its meters.")
 
 
 class Meter(Entry):
@@ -131,6 +158,7 @@ class Meter(Entry):
     max_gap_s: float = Field(
         default=300.0, gt=0, description="Longer gaps between samples are reported as estimated [s]."
     )
+    residual: Residual | None = Field(default=None, description="What it counts and the meters below it do not.")
 
 
 class Priority(StrEnum):
@@ -188,10 +216,16 @@ class Plant(Entry):
     carbon_factors: tuple[CarbonFactorEntry, ...] = Field(
         default=(), description="Emissions of grid electricity, period by period."
     )
+    carbon: CarbonLedger = Field(default=CarbonLedger(), description="How the carbon ledger is made.")
+    tariffs: tuple[Tariff, ...] = Field(default=(), description="Contracts for electricity, one after the other.")
     areas: tuple[Area, ...] = Field(min_length=1, description="Buildings, lines and rooms.")
     assets: tuple[Asset, ...] = Field(min_length=1, description="Pieces of equipment.")
     connections: tuple[Connection, ...] = Field(min_length=1, description="Modbus endpoints and MQTT brokers.")
     meters: tuple[Meter, ...] = Field(default=(), description="Data sources; further ones may stand in meters_csv.")
+    virtual_meters: tuple[VirtualMeter, ...] = Field(
+        default=(), description="Sums and differences of other meters' energy."
+    )
+    production: Production | None = Field(default=None, description="Products, and when production rests.")
     meters_csv: tuple[str, ...] = Field(default=(), description="Lists of further meters, relative to this file.")
     profile_folders: tuple[str, ...] = Field(
         default=(), description="Folders with profiles of your own, relative to this file."

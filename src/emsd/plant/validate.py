@@ -11,9 +11,12 @@ from emsd.errors import Fault
 from emsd.plant.check_alarms import check_alarms
 from emsd.plant.check_carbon import check_carbon
 from emsd.plant.check_connections import check_connections, unknown_kinds
+from emsd.plant.check_kpi import check_kpi, check_production
 from emsd.plant.check_meters import check_meters
 from emsd.plant.check_references import check_references
 from emsd.plant.check_site import check_site
+from emsd.plant.check_tariff import check_tariffs
+from emsd.plant.check_virtual_meters import check_virtual_meters
 from emsd.plant.draft import Draft, Surroundings, understand
 from emsd.plant.models import Plant
 from emsd.plant.source import Finding, Source, Where, in_order
@@ -26,11 +29,15 @@ _CHECKS: Final[tuple[Callable[[Draft], Iterator[Finding]], ...]] = (
     check_references,
     check_connections,
     check_meters,
+    check_virtual_meters,
     check_alarms,
     check_carbon,
+    check_tariffs,
+    check_kpi,
+    check_production,
 )
 
-_SWITCHES: Final = frozenset({("verify",)})
+_SWITCHES: Final = frozenset({("verify",), ("counts",), ("with_adjoining_weekends",)})
 """Ends of the paths of fields that are true or false."""
 
 

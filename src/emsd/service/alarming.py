@@ -1,4 +1,4 @@
-"""Alarms of a running process: the rules of its meters, and the delivery of notifications."""
+"""Alarms of a running process: the rules of its meters and of derived ones, and the delivery of notifications."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from emsd.alarms.engine import AlarmEngine
 from emsd.alarms.oncall import OnCall
 from emsd.alarms.outbox import Outbox
 from emsd.alarms.stats import AlarmStats
+from emsd.plant.derived import derived_meter_id
 from emsd.plant.loader import LoadedPlant
 from emsd.plant.models import NotificationTarget
 from emsd.readings import Reading
@@ -24,6 +25,8 @@ __all__ = ["Alarming"]
 
 class Alarming:
     """Evaluates rules where readings come in, and delivers where accounting runs; exchanged only when they change.
+
+    Readings of derived meters come in where accounting runs.
 
     Of several processes that deliver for one site, one does and the others stand by.
     """
@@ -68,11 +71,13 @@ class Alarming:
             outbox = self._outbox = Outbox(self._pool, OnCall(self._targets), stats=self.stats)
             site = loaded.plant.site.number
             await self._outbox_slot.replace(lambda: lead(self._pool, f"outbox of site {site}", outbox.run))
-        if self._role.collects:
-            await self._adopt_rules(loaded, meter_ids)
+        await self._adopt_rules(loaded, meter_ids)
 
     async def _adopt_rules(self, loaded: LoadedPlant, meter_ids: Mapping[str, int]) -> None:
-        own = {meter_ids[each.key] for each in loaded.plant.meters if self._shard.owns(each.connection)}
+        derived = {derived_meter_id(number) for number in meter_ids.values()}
+        own = derived if self._role.accounts else set()
+        if self._role.collects:
+            own |= {meter_ids[each.key] for each in loaded.plant.meters if self._shard.owns(each.connection)}
         rules = tuple(
             rule
             for rule in bind_rules(loaded.plant, loaded.profiles, meter_ids, resting_meters(loaded))
@@ -81,7 +86,7 @@ class Alarming:
         if rules == self._rules:
             return
         self._rules = rules
-        others = sorted(set(meter_ids.values()) - own)
+        others = sorted({*meter_ids.values(), *derived} - own)
         engine = AlarmEngine(
             rules,
             self._pool,

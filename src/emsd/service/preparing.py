@@ -15,6 +15,7 @@ from emsd.plant.loader import LoadedPlant
 from emsd.store.migrations import migrate
 from emsd.store.plant import sync_plant
 from emsd.store.pool import Pool, place
+from emsd.store.virtual_meters import virtual_meter_ids
 from emsd.supervision import Backoff
 
 __all__ = ["Preparation"]
@@ -41,7 +42,7 @@ class Preparation:
             known = await self._spool.known_meters(loaded.plant.site.number)
         except SpoolUnavailable:
             return None  # it has said so itself; the database knows them too
-        keys = [meter.key for meter in loaded.plant.meters]
+        keys = loaded.numbered_keys
         return {key: known[key] for key in keys} if all(key in known for key in keys) else None
 
     async def meter_ids_at_once(self, loaded: LoadedPlant) -> Mapping[str, int] | None:
@@ -82,8 +83,9 @@ class Preparation:
     async def _bring_up_to_date(self, loaded: LoadedPlant) -> Mapping[str, int]:
         applied = await migrate(self._database_url)
         numbers = await sync_plant(self._pool, loaded.plant, loaded.profiles)
+        numbers |= await virtual_meter_ids(self._pool, loaded.plant.site.number)
         _log.info("database_ready", address=place(self._database_url), migrations_applied=len(applied))
-        found = {meter.key: numbers[meter.key] for meter in loaded.plant.meters}
+        found = {key: numbers[key] for key in loaded.numbered_keys}
         await self._remember(loaded.plant.site.number, found)
         return found
 

@@ -4,6 +4,10 @@
     prepare      migrations and mirror of the plant; tried again until the database answers
     pipeline     readings in, in batches; over the spool while the database is away
     accounting   readings to intervals
+    kpi inputs   readings to the inputs of key figures, by the quarter hour
+    retention    what is older than is kept is dropped
+    deriving     residuals, deviations and demand of the newest minute, as readings of derived meters
+    carbon months the months of the carbon ledger, for Grafana
     alarms       transitions; outbox: on-call delivery, by one process of the site at a time
     collectors   one task a connection, restarted with backoff when it fails
     health       how well each meter was collected, minute by minute
@@ -18,19 +22,18 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
 import structlog
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
 
-from emsd.accounting import Accounting, accounts_of
 from emsd.api.app import create_app
 from emsd.api.dependencies import ApiDependencies
-from emsd.collector import Collector, wall_clock_us
-from emsd.errors import ConfigurationError, EmsdError, MigrationError, StoreError, StoreUnavailable
+from emsd.collector import Collector
+from emsd.errors import ConfigurationError, EmsdError, MigrationError, StoreError
 from emsd.ingest.live import LiveValues
 from emsd.ingest.pipeline import Pipeline
 from emsd.ingest.spool import Spool, open_spool
@@ -39,16 +42,15 @@ from emsd.plant.connections import Connection
 from emsd.plant.loader import LoadedPlant
 from emsd.service.alarming import Alarming
 from emsd.service.collection import Assignment, Collection, assignments
+from emsd.service.computing import Computing
+from emsd.service.ingesting import Ingesting
 from emsd.service.left_behind import spool_folder_of, tell_of_spools_left_behind
 from emsd.service.preparing import Preparation
 from emsd.service.readiness import Readiness
 from emsd.service.reloading import Reloader
 from emsd.service.roles import Role, Shard
-from emsd.service.run_ledger import RunLedger
 from emsd.service.serving import serve_app
 from emsd.settings import Settings
-from emsd.store.health import HealthRecorder
-from emsd.store.identity import IdentityRecorder
 from emsd.store.pool import Pool, open_pool
 from emsd.supervision import Backoff, supervise
 
@@ -56,8 +58,6 @@ __all__ = ["Service", "run_service"]
 
 _log = structlog.get_logger(__name__)
 
-_LAST_WORDS_S: Final = 2.0
-"""Time to write down the collectors' health once more when the service stops [s]."""
 _DATABASE_GRACE_S: Final = 6.0
 """Time to write what is left when the service stops [s]; the pipeline takes up to five of them."""
 
@@ -69,7 +69,7 @@ class _Parts:
     preparation: Preparation
     alarming: Alarming
     pipeline: Pipeline | None = None
-    accounting: Accounting | None = None
+    computing: Computing | None = None
     collection: Collection | None = None
 
 
@@ -101,7 +101,8 @@ class Service:
         self._metrics = ServiceMetrics(
             meter_keys=lambda: {meter_id: key for key, meter_id in self._meter_ids.items()},
             pipeline=lambda: self._parts.pipeline.stats() if self._parts and self._parts.pipeline else None,
-            accounting=lambda: self._parts.accounting.stats if self._parts and self._parts.accounting else None,
+            accounting=lambda: self._computing.accounting.stats if self._computing else None,
+            retention=lambda: self._computing.retention.stats if self._computing else None,
             alarms=lambda: self._parts.alarming.stats if self._parts else None,
             collectors=self._collectors,
         )
@@ -136,7 +137,9 @@ class Service:
             alarming = Alarming(group, pool, self._role, self._shard, self._count_failure)
             parts = self._parts = _Parts(preparation, alarming)
             if self._role.accounts:
-                self._start_accounting(group, pool, parts, meter_ids)
+                observers = (self._live.observe, alarming.observe)
+                parts.computing = Computing(pool, self._settings, self._loaded, meter_ids, observers)
+                parts.computing.start(lambda name, run: self._start(group, name, run))
             if self._role.collects:
                 await self._start_ingest(group, pool, spool, parts)
             # A group of their own, so that they have stopped before the pipeline writes what is left.
@@ -175,8 +178,8 @@ class Service:
         wanted = assignments(loaded, meter_ids, self._shard) if collection else {}
         prepared = collection.prepare(wanted) if collection else {}
         await parts.alarming.adopt(loaded, meter_ids)
-        if parts.accounting is not None:
-            parts.accounting.adopt(accounts_of(loaded, meter_ids), loaded.plant.site.zone)
+        if parts.computing is not None:
+            parts.computing.adopt(loaded, meter_ids)
         self._loaded, self._meter_ids, self._wanted = loaded, dict(meter_ids), wanted
         if collection is not None:
             await collection.adopt(wanted, prepared)
@@ -224,49 +227,27 @@ class Service:
             ConfigurationError: it cannot work as written.
         """
         known = self._meter_ids
-        numbers = {each.key: known.get(each.key, -place) for place, each in enumerate(loaded.plant.meters, start=1)}
+        numbers = {key: known.get(key, -place) for place, key in enumerate(loaded.numbered_keys, start=1)}
         parts.alarming.check(loaded, numbers)
         if parts.collection is not None:
             parts.collection.prepare(assignments(loaded, numbers, self._shard))
 
     # Starting.
 
-    def _start_accounting(
-        self, group: asyncio.TaskGroup, pool: Pool, parts: _Parts, meter_ids: Mapping[str, int]
-    ) -> None:
-        accounts = accounts_of(self._loaded, meter_ids)
-        interval_s = self._settings.accounting_interval_s
-        parts.accounting = Accounting(pool, accounts, self._loaded.plant.site.zone, interval_s=interval_s)
-        self._start(group, "accounting", parts.accounting.run)
-
     async def _start_ingest(self, group: asyncio.TaskGroup, pool: Pool, spool: Spool | None, parts: _Parts) -> None:
-        identities = IdentityRecorder(pool)
-        pipeline = parts.pipeline = Pipeline(
+        ingesting = Ingesting(
             pool,
-            spool=spool,
-            capacity_rows=self._settings.pipeline_capacity_rows,
-            batch_rows=self._settings.batch_rows,
-            batch_age_s=self._settings.batch_age_s,
-            observers=(self._live.observe, parts.alarming.observe),
-            on_identity=identities.note,
-        )
-        ledger = RunLedger(
-            pool,
+            spool,
+            self._settings,
             self._loaded.plant.site.number,
-            str(self._shard),
-            intervals_s=self._polled_intervals_s,
-            collected_by=self._collected_by,
-            live=self._live,
-            stats=pipeline.stats,
-            spool=spool,
+            self._shard,
+            self._live,
+            (parts.alarming.observe,),
+            assigned=self._assigned,
+            collectors=self._collectors,
         )
-        # It knows what is written already, and so must outlive a restart of its task.
-        recorder = HealthRecorder(pool)
-        self._start(group, "pipeline", pipeline.run)
-        self._start(group, "health", lambda: self._record_health(recorder))
-        self._start(group, "identities", identities.run)
-        await ledger.begin()
-        self._start(group, "run", ledger.run)
+        parts.pipeline = ingesting.pipeline
+        await ingesting.start(lambda name, run: self._start(group, name, run))
 
     def _start(self, group: asyncio.TaskGroup, name: str, run: Callable[[], Awaitable[None]]) -> None:
         group.create_task(supervise(name, run, on_failure=self._count_failure), name=name)
@@ -291,49 +272,15 @@ class Service:
 
     # While it runs.
 
+    def _assigned(self) -> Iterable[Assignment]:
+        return self._wanted.values()
+
+    @property
+    def _computing(self) -> Computing | None:
+        return self._parts.computing if self._parts else None
+
     def _collectors(self) -> Sequence[Collector]:
         return self._parts.collection.collectors if self._parts and self._parts.collection else ()
-
-    def _polled_intervals_s(self) -> dict[int, float]:
-        return {
-            each.meter_id: each.meter.poll_interval_s
-            for assignment in self._wanted.values()
-            for each in assignment.bound
-            if each.profile.modbus is not None
-        }
-
-    def _collected_by(self) -> Callable[[str, int], bool]:
-        """Return whether a part, by its name, has collected a meter; connections may have been shared otherwise."""
-        connection_of = {
-            each.meter_id: assignment.connection.key
-            for assignment in self._wanted.values()
-            for each in assignment.bound
-        }
-
-        def collected(part: str, meter_id: int) -> bool:
-            shard = Shard.parse(part)
-            return shard == self._shard if shard.count == self._shard.count else shard.owns(connection_of[meter_id])
-
-        return collected
-
-    async def _record_health(self, recorder: HealthRecorder) -> None:
-        async def record() -> None:
-            healths = [health for collector in self._collectors() for health in collector.health()]
-            try:
-                await recorder.record(wall_clock_us(), healths)
-            except StoreUnavailable as error:
-                _log.warning("collector_health_waits", reason=str(error))
-
-        try:
-            while True:
-                await asyncio.sleep(self._settings.health_interval_s)
-                await record()
-        except asyncio.CancelledError:
-            # The collectors have stopped; what they did since the last time counts too.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LAST_WORDS_S):
-                    await record()
-            raise
 
     async def _serve_api(self, pool: Pool) -> None:
         registry = CollectorRegistry()
@@ -358,7 +305,7 @@ class Service:
     def _accounting_lag_s(self) -> float | None:
         if not self._role.accounts:
             return None
-        return self._parts.accounting.stats.lag_s if self._parts and self._parts.accounting else 0.0
+        return self._computing.accounting.stats.lag_s if self._computing else 0.0
 
     def _connections_here(self) -> Mapping[str, Connection]:
         """Connections with meters that this process collects, running or not yet."""

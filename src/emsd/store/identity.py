@@ -2,7 +2,7 @@
 
 A swap goes into `meter_event` in the transaction that changes the row of `meter_identity`: neither is ever there
 without the other, and an attempt that is repeated because its acknowledgement was lost finds the row changed and adds
-nothing.
+nothing. The minutes around a swap are marked there too, so that intervals follow.
 
     detail       {"old": {"serial", "model", "firmware", "last_seen"}, "new": {"serial", "model", "firmware"}}
     occurred_at  when the new device was first seen; the swap lies between the old one's last_seen and this
@@ -24,6 +24,7 @@ import structlog
 from emsd.collector import DeviceIdentity
 from emsd.errors import BadRow, StoreError
 from emsd.readings import to_datetime
+from emsd.store.meter_events import events_changed
 from emsd.store.pool import Pool, Session, deadline, session
 
 __all__ = ["IdentityRecorder", "is_another_device"]
@@ -158,7 +159,7 @@ class IdentityRecorder:
 async def _store(connection: Session, some: Mapping[int, _Seen]) -> None:
     known = {row["meter_id"]: row for row in await connection.fetch(KNOWN, list(some))}
     rows: list[Sequence[object]] = []
-    swaps: list[Sequence[object]] = []
+    swaps: list[tuple[int, object, str, str]] = []
     for meter_id, seen in some.items():
         old, new = known.get(meter_id), seen.identity
         first_seen = to_datetime(seen.first_us)
@@ -175,7 +176,9 @@ async def _store(connection: Session, some: Mapping[int, _Seen]) -> None:
                 first_seen = old["first_seen"]
         rows.append((meter_id, new.serial, new.model, new.firmware, first_seen, to_datetime(seen.last_us)))
     await connection.executemany(UPSERT, rows)
-    await connection.executemany(SWAP, swaps)
+    if swaps:
+        async with events_changed(connection, [meter_id for meter_id, *_ in swaps]):
+            await connection.executemany(SWAP, swaps)
 
 
 def _detail(old: asyncpg.Record, new: DeviceIdentity) -> str:

@@ -6,7 +6,7 @@ intervals it writes commit together, so a crash in between loses neither.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Final
@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from emsd.energy.series import BUCKET_1M_US, BUCKET_15M_US
 from emsd.readings import instant_us, to_datetime
 from emsd.store.pool import Session
 
@@ -27,7 +28,7 @@ __all__ = [
     "delete_unknown_minutes",
     "lead_accounting",
     "mark_days",
-    "oldest_mark_age_s",
+    "oldest_mark_wait_s",
     "read_dirty_days",
     "read_marks",
     "write_minutes",
@@ -65,10 +66,16 @@ class MinuteRows:
     unknown_us: Sequence[tuple[int, int]] = ()
 
 
-async def read_marks(connection: Session, *, most: int) -> list[DirtyMark]:
-    """Return up to `most` marks, the newest first, so that a backlog never delays what is live."""
+async def read_marks(connection: Session, *, most: int, before: datetime | None = None) -> list[DirtyMark]:
+    """Return up to `most` marks, the newest first, so that a backlog never delays what is live.
+
+    Only those of minutes that begin before `before`; None: of all.
+    """
     rows = await connection.fetch(
-        "SELECT mark_id, bucket, meter_ids FROM dirty_interval ORDER BY mark_id DESC LIMIT $1", most
+        "SELECT mark_id, bucket, meter_ids FROM dirty_interval WHERE bucket < coalesce($2, 'infinity'::timestamptz)"
+        " ORDER BY mark_id DESC LIMIT $1",
+        most,
+        before,
     )
     return [DirtyMark(row["mark_id"], instant_us(row["bucket"]), row["meter_ids"]) for row in rows]
 
@@ -78,15 +85,21 @@ async def delete_marks(connection: Session, mark_ids: Iterable[int]) -> None:
     await connection.execute("DELETE FROM dirty_interval WHERE mark_id = ANY($1::bigint[])", list(mark_ids))
 
 
-async def lead_accounting(connection: Session) -> bool:
-    """Try to be the only accounting of this database until the transaction ends; False when another one is."""
+async def lead_accounting(connection: Session, *, wait: bool = False) -> bool:
+    """Try to be the only accounting of this database until the transaction ends; False when another one is.
+
+    With `wait` it is waited for, as long as for any lock.
+    """
+    if wait:
+        await connection.execute("SELECT pg_advisory_xact_lock(hashtext('emsd.accounting'))")
+        return True
     return bool(await connection.fetchval("SELECT pg_try_advisory_xact_lock(hashtext('emsd.accounting'))"))
 
 
-async def oldest_mark_age_s(connection: Session, now: datetime) -> float:
-    """Return how long the oldest marked minute has been waiting [s]; 0 when none waits."""
-    oldest = await connection.fetchval("SELECT min(bucket) FROM dirty_interval")
-    return 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds())
+async def oldest_mark_wait_s(connection: Session, now: datetime, before: datetime) -> float:
+    """Return how long the oldest marked minute that begins before `before` has been over [s]; 0 when there is none."""
+    oldest = await connection.fetchval("SELECT min(bucket) FROM dirty_interval WHERE bucket < $1", before)
+    return 0.0 if oldest is None else max(0.0, (now - oldest).total_seconds() - 60.0)
 
 
 _UPDATE_ALL: Final = """
@@ -94,21 +107,27 @@ _UPDATE_ALL: Final = """
     estimated_import_kwh = excluded.estimated_import_kwh, estimated_export_kwh = excluded.estimated_export_kwh,
     power_min_kw = excluded.power_min_kw, power_avg_kw = excluded.power_avg_kw, power_max_kw = excluded.power_max_kw,
     coverage = excluded.coverage, sample_count = excluded.sample_count, flags = excluded.flags,
-    computed_at = excluded.computed_at
+    computed_at = excluded.computed_at, version = excluded.version
 """
 
+# A bucket goes in as a number of its own width since 1970, which a double holds exactly; an object of Python for each
+# would take longer than all else.
 _WRITE_MINUTES: Final = f"""
 INSERT INTO interval_1m (meter_id, bucket, energy_import_kwh, energy_export_kwh, estimated_import_kwh,
-    estimated_export_kwh, power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags)
-SELECT * FROM unnest($1::integer[], $2::timestamptz[], $3::float8[], $4::float8[], $5::float8[], $6::float8[],
-    $7::float4[], $8::float4[], $9::float4[], $10::float4[], $11::integer[], $12::smallint[])
+    estimated_export_kwh, power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags, version)
+SELECT meter_id, to_timestamp(minute * 60), energy_import_kwh, energy_export_kwh, estimated_import_kwh,
+    estimated_export_kwh, power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags, version
+FROM unnest($1::integer[], $2::bigint[], $3::float8[], $4::float8[], $5::float8[], $6::float8[],
+    $7::float4[], $8::float4[], $9::float4[], $10::float4[], $11::integer[], $12::smallint[], $13::integer[])
+    AS computed (meter_id, minute, energy_import_kwh, energy_export_kwh, estimated_import_kwh, estimated_export_kwh,
+        power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags, version)
 ON CONFLICT (meter_id, bucket) DO UPDATE SET {_UPDATE_ALL}
 """  # noqa: S608 - only constants of this module are put together
 
 
 # Looking first spares the locks on every chunk that a DELETE takes.
 _ROWS_IN_STRETCHES: Final = """
-SELECT minute.meter_id, minute.bucket, time_bucket('15 minutes', minute.bucket) AS quarter
+SELECT minute.meter_id, minute.bucket
 FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) AS unknown (meter_id, from_time, to_time)
 CROSS JOIN LATERAL (
     SELECT meter_id, bucket FROM interval_1m
@@ -129,15 +148,21 @@ def _nullable(parts: list[NDArray[np.float64]]) -> list[float | None]:
     return values
 
 
-async def write_minutes(connection: Session, meters: Sequence[MinuteRows]) -> int:
-    """Insert or replace rows of interval_1m; return how many. No (meter, bucket) may stand twice."""
-    count = sum(each.bucket_us.size for each in meters)
-    if count == 0:
+async def write_minutes(
+    connection: Session, meters: Sequence[MinuteRows], versions: Mapping[int, int] | None = None
+) -> int:
+    """Insert or replace rows of interval_1m; return how many. No (meter, bucket) may stand twice.
+
+    `versions` says by which accounting version the rows of each meter were computed.
+    """
+    sizes = [each.bucket_us.size for each in meters]
+    if not sum(sizes):
         return 0
+    known: Mapping[int, int | None] = versions or {}
     await connection.execute(
         _WRITE_MINUTES,
-        [each.meter_id for each in meters for _ in range(each.bucket_us.size)],
-        [to_datetime(bucket) for each in meters for bucket in each.bucket_us.tolist()],
+        np.repeat([each.meter_id for each in meters], sizes).tolist(),
+        (np.concatenate([each.bucket_us for each in meters]) // BUCKET_1M_US).tolist(),
         _nullable([each.energy_import_kwh for each in meters]),
         _nullable([each.energy_export_kwh for each in meters]),
         np.nan_to_num(np.concatenate([each.estimated_import_kwh for each in meters])).tolist(),
@@ -148,14 +173,15 @@ async def write_minutes(connection: Session, meters: Sequence[MinuteRows]) -> in
         np.concatenate([each.coverage for each in meters]).tolist(),
         np.concatenate([each.sample_count for each in meters]).tolist(),
         np.concatenate([each.flags for each in meters]).tolist(),
+        [known.get(each.meter_id) for each, size in zip(meters, sizes, strict=True) for _ in range(size)],
     )
-    return count
+    return sum(sizes)
 
 
 async def delete_unknown_minutes(connection: Session, meters: Sequence[MinuteRows]) -> set[tuple[int, int]]:
-    """Delete rows of interval_1m in the stretches of which nothing is known any more; return their quarter hours.
+    """Delete rows of interval_1m in the stretches of which nothing is known any more; return (meter_id, bucket_us).
 
-    That is rare: a late reading has put what follows it in doubt. The quarter hours are (meter_id, bucket_us) pairs.
+    That is rare: a late reading has put what follows it in doubt.
     """
     stretches = [(each.meter_id, *stretch) for each in meters for stretch in each.unknown_us]
     if not stretches:
@@ -169,7 +195,7 @@ async def delete_unknown_minutes(connection: Session, meters: Sequence[MinuteRow
     if not found:
         return set()
     await connection.execute(_DELETE_MINUTES, [row["meter_id"] for row in found], [row["bucket"] for row in found])
-    return {(row["meter_id"], instant_us(row["quarter"])) for row in found}
+    return {(row["meter_id"], instant_us(row["bucket"])) for row in found}
 
 
 # A tier sums the energy of the one below, weights its mean power by samples, and counts as covered what was covered.
@@ -181,12 +207,16 @@ _SUMS: Final = """
         / nullif(sum(part.sample_count) FILTER (WHERE part.power_avg_kw IS NOT NULL), 0))::float4,
     max(part.power_max_kw)
 """
+_OLDEST_VERSION: Final = "min(part.version)"
+"""A figure is only as new as the oldest of what it is made of."""
 
 _BUILD_QUARTERS: Final = f"""
 INSERT INTO interval_15m (meter_id, bucket, energy_import_kwh, energy_export_kwh, estimated_import_kwh,
-    estimated_export_kwh, power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags)
-SELECT wanted.meter_id, wanted.bucket, {_SUMS}, sum(part.coverage) / 15, sum(part.sample_count), bit_or(part.flags)
-FROM unnest($1::integer[], $2::timestamptz[]) AS wanted (meter_id, bucket)
+    estimated_export_kwh, power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags, version)
+SELECT wanted.meter_id, wanted.bucket, {_SUMS}, sum(part.coverage) / 15, sum(part.sample_count), bit_or(part.flags),
+    {_OLDEST_VERSION}
+FROM (SELECT meter_id, to_timestamp(quarter * 900) AS bucket
+      FROM unnest($1::integer[], $2::bigint[]) AS each (meter_id, quarter)) AS wanted
 JOIN LATERAL (
     SELECT * FROM interval_1m
     WHERE meter_id = wanted.meter_id AND bucket >= wanted.bucket AND bucket < wanted.bucket + INTERVAL '15 minutes'
@@ -197,10 +227,10 @@ ON CONFLICT (meter_id, bucket) DO UPDATE SET {_UPDATE_ALL}
 
 _BUILD_DAYS: Final = f"""
 INSERT INTO interval_1d (meter_id, day, bucket, energy_import_kwh, energy_export_kwh, estimated_import_kwh,
-    estimated_export_kwh, power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags)
+    estimated_export_kwh, power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags, version)
 SELECT wanted.meter_id, wanted.day, wanted.from_time, {_SUMS},
     sum(part.coverage) * 900 / extract(epoch FROM wanted.to_time - wanted.from_time),
-    sum(part.sample_count), bit_or(part.flags)
+    sum(part.sample_count), bit_or(part.flags), {_OLDEST_VERSION}
 FROM unnest($1::integer[], $2::date[], $3::timestamptz[], $4::timestamptz[])
     AS wanted (meter_id, day, from_time, to_time)
 JOIN LATERAL (
@@ -234,7 +264,7 @@ async def build_quarters(connection: Session, wanted: Sequence[tuple[int, int]])
     """Build rows of interval_15m for (meter_id, bucket_us) pairs from interval_1m."""
     if wanted:
         await connection.execute(
-            _BUILD_QUARTERS, [meter for meter, _ in wanted], [to_datetime(bucket) for _, bucket in wanted]
+            _BUILD_QUARTERS, [meter for meter, _ in wanted], [bucket // BUCKET_15M_US for _, bucket in wanted]
         )
 
 

@@ -15,9 +15,15 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from emsd.errors import StoreError
+from emsd.plant.derived import DERIVED_OFFSET, all_meters
 from emsd.plant.models import Area, Meter, Plant
 from emsd.plant.profile import Profile
+from emsd.store.carbon_settings import write_carbon_settings
+from emsd.store.kpi import mirror_kpi
 from emsd.store.pool import Pool, Session, session
+from emsd.store.production import sync_production
+from emsd.store.tariff import sync_tariffs
+from emsd.store.virtual_meters import sync_virtual_meters
 
 __all__ = ["METER_IDS_PER_SITE", "MeterRow", "load_meters", "local_midnight", "sync_plant"]
 
@@ -47,7 +53,7 @@ VALUES ($1, $2, $3, $4, $5, (SELECT area_id FROM area WHERE site_id = $1 AND key
 ON CONFLICT (site_id, key) DO UPDATE SET name = excluded.name, kind = excluded.kind,
     rated_power_kw = excluded.rated_power_kw, area_id = excluded.area_id, removed_at = NULL"""
 
-METER_IDS: Final = "SELECT key, meter_id FROM meter WHERE site_id = $1"
+METER_IDS: Final = "SELECT key, meter_id FROM meter WHERE site_id = $1 AND kind <> 'derived'"
 UPSERT_METER: Final = """
 INSERT INTO meter (meter_id, site_id, key, name, profile, connection, address, measures_energy, poll_interval_s,
     rated_power_kw, max_gap_s, asset_id)
@@ -57,10 +63,10 @@ ON CONFLICT (site_id, key) DO UPDATE SET name = excluded.name, profile = exclude
     connection = excluded.connection, address = excluded.address, measures_energy = excluded.measures_energy,
     poll_interval_s = excluded.poll_interval_s, rated_power_kw = excluded.rated_power_kw,
     max_gap_s = excluded.max_gap_s, asset_id = excluded.asset_id, removed_at = NULL"""
-SET_PARENT_METER: Final = "UPDATE meter SET parent_meter_id = $2 WHERE meter_id = $1"
 
 REMOVE_METERS: Final = """
-UPDATE meter SET removed_at = now() WHERE site_id = $1 AND removed_at IS NULL AND key <> ALL($2::text[])"""
+UPDATE meter SET removed_at = now()
+WHERE site_id = $1 AND kind <> 'derived' AND removed_at IS NULL AND key <> ALL($2::text[])"""
 REMOVE_ASSETS: Final = """
 UPDATE asset SET removed_at = now() WHERE site_id = $1 AND removed_at IS NULL AND key <> ALL($2::text[])"""
 REMOVE_AREAS: Final = """
@@ -87,7 +93,7 @@ SELECT meter_id, meter.key, meter.name, profile, connection, address, parent_met
     meter.rated_power_kw, max_gap_s, asset.key AS asset_key, asset.kind AS asset_kind, area.key AS area_key, area.stage,
     meter.removed_at
 FROM meter JOIN asset USING (asset_id) JOIN area USING (area_id)
-WHERE meter.site_id = $1 AND ($2 OR meter.removed_at IS NULL)
+WHERE meter.site_id = $1 AND meter.kind <> 'derived' AND ($2 OR meter.removed_at IS NULL)
 ORDER BY meter_id"""
 
 
@@ -114,7 +120,7 @@ class MeterRow:
 
 
 async def sync_plant(pool: Pool, plant: Plant, profiles: Mapping[str, Profile]) -> dict[str, int]:
-    """Make the database mirror `plant`, in one transaction, and return meter key -> meter_id.
+    """Make the database mirror `plant`, in one transaction, and return meter key -> meter_id, without virtual meters.
 
     `profiles` holds every profile that a meter of the plant names.
 
@@ -147,12 +153,16 @@ async def sync_plant(pool: Pool, plant: Plant, profiles: Mapping[str, Profile]) 
         await connection.execute(REMOVE_ASSETS, site.number, [asset.key for asset in plant.assets])
         await connection.execute(REMOVE_AREAS, site.number, [area.key for area in plant.areas])
         await _sync_carbon_factors(connection, plant)
+        await write_carbon_settings(connection, site.number, plant.carbon)
+        await sync_tariffs(connection, plant)
+        await mirror_kpi(connection, plant, profiles, meter_ids)
+        await sync_production(connection, site.number, plant.production)
     log.info("plant_written", site=site.number, meters=len(meter_ids), meters_removed=removed)
-    return meter_ids
+    return {meter.key: meter_ids[meter.key] for meter in plant.meters}
 
 
 async def load_meters(pool: Pool, site_id: int, *, include_removed: bool = False) -> list[MeterRow]:
-    """Return the meters of a site in order of their ids.
+    """Return the meters of a site in order of their ids, virtual ones too, without derived ones.
 
     Raises:
         StoreUnavailable: the database cannot be reached now.
@@ -190,16 +200,14 @@ async def _sync_meters(connection: Session, plant: Plant, profiles: Mapping[str,
     known: dict[str, int] = {row["key"]: row["meter_id"] for row in await connection.fetch(METER_IDS, site_id)}
     next_id = max(known.values(), default=site_id * METER_IDS_PER_SITE) + 1
     ids: dict[str, int] = {}
-    for meter in plant.meters:
-        if meter.key in known:
-            ids[meter.key] = known[meter.key]
+    for each in all_meters(plant):
+        if each.key in known:
+            ids[each.key] = known[each.key]
         else:
-            ids[meter.key] = next_id
+            ids[each.key] = next_id
             next_id += 1
-    if next_id > (site_id + 1) * METER_IDS_PER_SITE:
-        raise StoreError(
-            f"site {site_id} has used up its {METER_IDS_PER_SITE - 1} meter ids; give it a new site number"
-        )
+    if next_id > site_id * METER_IDS_PER_SITE + DERIVED_OFFSET:
+        raise StoreError(f"site {site_id} has used up its {DERIVED_OFFSET - 1} meter ids; give it a new site number")
     rated = {asset.key: asset.rated_power_kw for asset in plant.assets}
     await connection.executemany(
         UPSERT_METER,
@@ -221,8 +229,7 @@ async def _sync_meters(connection: Session, plant: Plant, profiles: Mapping[str,
             for meter in plant.meters
         ],
     )
-    parents = [(ids[meter.key], ids[meter.parent] if meter.parent is not None else None) for meter in plant.meters]
-    await connection.executemany(SET_PARENT_METER, parents)
+    await sync_virtual_meters(connection, plant, profiles, ids)
     return ids
 
 

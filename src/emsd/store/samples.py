@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,48 +37,88 @@ class SampleRows:
 
 # A usable sample is one that has what the meter's energy is made of: a counter, or else its power. {usable} is one of
 # the fixed texts below, never a value from outside. The look back is bounded first, because an open one asks every
-# chunk of the hypertable; who finds too little looks again without bound.
+# chunk of the hypertable; who finds too little looks again without bound. What lies before $6 has been dropped but for
+# its last samples, see emsd.store.retention; single late readings in there count for nothing.
 _IMPORT, _EXPORT, _POWER = (
     f"{name} IS NOT NULL" for name in ("energy_import_kwh", "energy_export_kwh", "active_power_kw")
 )
-# One row a meter, with its samples as arrays: the driver turns an array into a list at once, where a row for each
-# sample would cost the event loop several times as much. An aggregate takes its rows in the order of the subquery.
-_READ_SAMPLES: Final = """
-SELECT meter_id, array_agg((extract(epoch FROM time) * 1000000)::bigint) AS time_us,
-    array_agg(energy_import_kwh) AS import_kwh, array_agg(energy_export_kwh) AS export_kwh,
-    array_agg(active_power_kw) AS power_kw
-FROM (SELECT wanted.meter_id, sample.*
-FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) AS wanted (meter_id, from_time, to_time)
-CROSS JOIN LATERAL (
-    ({before})
-    UNION ALL
-    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
-      WHERE meter_id = wanted.meter_id AND time >= wanted.from_time AND time < wanted.to_time)
-    UNION ALL
-    ({after})
-) AS sample
-ORDER BY wanted.meter_id, sample.time) AS ordered
-GROUP BY meter_id
+_COLUMNS: Final = "time, energy_import_kwh, energy_export_kwh, active_power_kw"
+# One row a meter, and every column one string of bytes: array_send is what the protocol sends of an array, and without
+# NULLs its elements have one length, so numpy reads it in place. As lists, each number would become an object first.
+_BY_METER: Final = """
+SELECT meter_id, array_send(array_agg(time)) AS time,
+    array_send(array_agg(coalesce(energy_import_kwh, 'NaN'))) AS import_kwh,
+    array_send(array_agg(coalesce(energy_export_kwh, 'NaN'))) AS export_kwh,
+    array_send(array_agg(coalesce(active_power_kw, 'NaN'))) AS power_kw
+FROM ({found}) AS found GROUP BY meter_id
 """
+# Of a long range the rows come as they lie, by COPY: numpy puts them in order sooner than aggregates do. With "+ 0" no
+# index on the meter applies, so the block range index on time finds the rows of all meters, which lie side by side; one
+# by one they would be several times as dear. The planner does not see the difference.
+_AS_THEY_LIE: Final = """
+SELECT meter_id, time, coalesce(energy_import_kwh, 'NaN'), coalesce(energy_export_kwh, 'NaN'),
+    coalesce(active_power_kw, 'NaN')
+FROM ({found}) AS found
+"""
+_EACH_RANGE: Final = """
+    SELECT wanted.meter_id, sample.*
+    FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) AS wanted (meter_id, from_time, to_time)
+    CROSS JOIN LATERAL (
+        (SELECT {columns} FROM reading WHERE meter_id = wanted.meter_id
+            AND time >= wanted.from_time AND time < wanted.to_time AND time >= $6)
+        UNION ALL
+        ({before})
+        UNION ALL
+        ({after})
+    ) AS sample"""
+_CONTEXT: Final = """
+    SELECT wanted.meter_id, sample.*
+    FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) AS wanted (meter_id, from_time, to_time)
+    CROSS JOIN LATERAL (({before}) UNION ALL ({after})) AS sample"""
+_ONE_RANGE: Final = """
+    SELECT meter_id, {columns} FROM reading
+    WHERE meter_id + 0 = ANY($1::integer[])
+        AND time >= greatest($2::timestamptz, $6::timestamptz) AND time < $3::timestamptz
+    UNION ALL
+    SELECT wanted.meter_id, sample.*
+    FROM (SELECT meter_id, $2::timestamptz AS from_time, $3::timestamptz AS to_time
+          FROM unnest($1::integer[]) AS each (meter_id)) AS wanted
+    CROSS JOIN LATERAL (({before}) UNION ALL ({after})) AS sample"""
 _BEFORE: Final = """
-    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
-      WHERE meter_id = wanted.meter_id AND time < wanted.from_time AND time >= wanted.from_time - $4::interval
-        AND {usable} ORDER BY time DESC LIMIT $5)"""
+    (SELECT {columns} FROM (
+        (SELECT {columns} FROM reading WHERE meter_id = wanted.meter_id AND time < wanted.from_time
+            AND time >= wanted.from_time - $4::interval AND time >= $6 AND {usable} ORDER BY time DESC LIMIT $5)
+        UNION ALL
+        (SELECT {columns} FROM reading_tail WHERE meter_id = wanted.meter_id AND time < wanted.from_time
+            AND time >= wanted.from_time - $4::interval AND {usable})
+     ) AS kept ORDER BY time DESC LIMIT $5)"""
 _AFTER: Final = """
-    (SELECT time, energy_import_kwh, energy_export_kwh, active_power_kw FROM reading
+    (SELECT {columns} FROM reading
       WHERE meter_id = wanted.meter_id AND time >= wanted.to_time AND time < wanted.to_time + $4::interval
-        AND {usable} ORDER BY time LIMIT $5)"""
+        AND time >= $6 AND {usable} ORDER BY time LIMIT $5)"""
 
 
-def _reading_samples(*usable: str) -> str:
+_USABLE: Final = {
+    "counter": (f"({_IMPORT} OR {_EXPORT})",),
+    "each counter": (_IMPORT, _EXPORT),
+    "power": (_POWER,),
+}
+
+
+def _reading_samples(kind: str, found: str, shape: str) -> str:
     """The query with the context of every kind of usable sample; a sample of several kinds comes once."""
-    before, after = (" UNION ".join(part.format(usable=each) for each in usable) for part in (_BEFORE, _AFTER))
-    return _READ_SAMPLES.format(before=before, after=after)
+    before, after = (
+        " UNION ".join(part.format(usable=each, columns=_COLUMNS) for each in _USABLE[kind])
+        for part in (_BEFORE, _AFTER)
+    )
+    return shape.format(found=found.format(before=before, after=after, columns=_COLUMNS))
 
 
-_READ_BY_COUNTER: Final = _reading_samples(f"({_IMPORT} OR {_EXPORT})")
-_READ_BY_EACH_COUNTER: Final = _reading_samples(_IMPORT, _EXPORT)
-_READ_BY_POWER: Final = _reading_samples(_POWER)
+_READ: Final = {kind: _reading_samples(kind, _EACH_RANGE, _BY_METER) for kind in _USABLE}
+_READ_CONTEXT: Final = {kind: _reading_samples(kind, _CONTEXT, _BY_METER) for kind in _USABLE}
+_READ_LONG: Final = {kind: _reading_samples(kind, _ONE_RANGE, _AS_THEY_LIE) for kind in _USABLE}
+_LONG_US: Final = 900_000_000
+"""From this length on, the rows of many meters over one range may be found by time; below it, meter by meter."""
 
 
 async def read_samples(
@@ -88,26 +129,125 @@ async def read_samples(
     each_counter: bool = False,
     context: int,
     reach_s: float,
+    kept_from_us: int = 0,
+    context_only: bool = False,
+    are_most: bool = False,
 ) -> dict[int, SampleRows]:
     """Return the samples of each meter in its range, with up to `context` usable ones before and after.
 
     `by_counter` says whether a counter or the power makes a sample usable, `each_counter` whether there shall be so
     many samples of both counters, which costs more; context lies within `reach_s` [s] of the range. A meter without any
-    sample is absent. Meters must not stand twice in `ranges`.
+    sample is absent. Meters must not stand twice in `ranges`. With `context_only` nothing of the range itself is read.
+    What lies before `kept_from_us` [us] is taken from the tail that retention has left. `are_most` says that these
+    are a good part of all meters: where their ranges are nearly one long range, each may then get a little more.
     """
-    counter_query = _READ_BY_EACH_COUNTER if each_counter else _READ_BY_COUNTER
+    kind = "power" if not by_counter else "each counter" if each_counter else "counter"
+    meter_ids = [each.meter_id for each in ranges]
+    around = (to_datetime(int(reach_s * 1e6)) - to_datetime(0), context, to_datetime(kept_from_us))
+    one = _one_range(ranges) if are_most and not context_only else None
+    if one is not None:
+        return await _read_long(
+            connection, _READ_LONG[kind], meter_ids, to_datetime(one[0]), to_datetime(one[1]), *around
+        )
     rows = await connection.fetch(
-        counter_query if by_counter else _READ_BY_POWER,
-        [each.meter_id for each in ranges],
+        (_READ_CONTEXT if context_only else _READ)[kind],
+        meter_ids,
         [to_datetime(each.from_us) for each in ranges],
         [to_datetime(each.to_us) for each in ranges],
-        to_datetime(int(reach_s * 1e6)) - to_datetime(0),
-        context,
+        *around,
     )
+    return {meter_id: _sample_rows(*_columns_of(columns)) for meter_id, *columns in rows}
+
+
+def _one_range(ranges: Sequence[SampleRange]) -> tuple[int, int] | None:
+    """Return the range that holds all of them if that is long and hardly more than any of them."""
+    from_us, to_us = min(each.from_us for each in ranges), max(each.to_us for each in ranges)
+    least_us = min(each.to_us - each.from_us for each in ranges)
+    return (from_us, to_us) if least_us >= _LONG_US and to_us - from_us <= 1.25 * least_us else None
+
+
+_ARRAY_HEADER_BYTES: Final = 20
+"""Dimensions, whether there are NULLs, type, and length and lower bound of the one dimension; array_send() of
+PostgreSQL, src/backend/utils/adt/arrayfuncs.c."""
+_US_UNTIL_2000: Final = 946_684_800_000_000
+"""PostgreSQL counts its microseconds from 2000-01-01."""
+
+
+def _elements(sent: bytes, kind: str) -> NDArray[Any]:
+    """Return the elements of a one-dimensional array without NULLs as `array_send` writes it."""
+    element = np.dtype([("length", ">i4"), ("value", kind)])
+    found: NDArray[Any] = np.frombuffer(sent, dtype=element, offset=_ARRAY_HEADER_BYTES)["value"]
+    return found
+
+
+def _columns_of(sent: Sequence[bytes]) -> tuple[NDArray[Any], ...]:
+    return tuple(_elements(column, kind) for column, kind in zip(sent, (">i8", ">f8", ">f8", ">f4"), strict=True))
+
+
+def _sample_rows(
+    time: NDArray[Any], import_kwh: NDArray[Any], export_kwh: NDArray[Any], power_kw: NDArray[Any]
+) -> SampleRows:
+    """Return samples in ascending order of time; the time is given as PostgreSQL counts it."""
+    time_us = time.astype(np.int64) + _US_UNTIL_2000
+    columns = [column.astype(np.float64) for column in (import_kwh, export_kwh, power_kw)]
+    if time_us.size > 1 and not (time_us[1:] >= time_us[:-1]).all():
+        order = np.argsort(time_us, kind="stable")
+        time_us, columns = time_us[order], [column[order] for column in columns]
+    return SampleRows(time_us, *columns)
+
+
+_COPY_HEADER_BYTES: Final = 19
+_COPY_TRAILER_BYTES: Final = 2
+_COPY_ROW: Final = np.dtype(
+    [
+        *(("fields", ">i2"), ("l1", ">i4"), ("meter_id", ">i4"), ("l2", ">i4"), ("time", ">i8")),
+        *(
+            ("l3", ">i4"),
+            ("import_kwh", ">f8"),
+            ("l4", ">i4"),
+            ("export_kwh", ">f8"),
+            ("l5", ">i4"),
+            ("power_kw", ">f4"),
+        ),
+    ]
+)
+"""A row of binary COPY without NULLs: each field after its length; PostgreSQL documentation, COPY, file formats."""
+
+
+async def _read_long(
+    connection: Session, query: str, meter_ids: Sequence[int], *bounds: object
+) -> dict[int, SampleRows]:
+    pieces: list[bytes] = []
+
+    async def keep(piece: bytes) -> None:
+        pieces.append(piece)
+
+    await connection.copy_from_query(query, meter_ids, *bounds, output=keep, format="binary")
+    # Millions of rows: the event loop goes on meanwhile.
+    return await asyncio.to_thread(_by_meter, pieces)
+
+
+def _by_meter(pieces: Sequence[bytes]) -> dict[int, SampleRows]:
+    """Return the samples of each meter from what COPY has sent."""
+    sent = b"".join(pieces)
+    count = (len(sent) - _COPY_HEADER_BYTES - _COPY_TRAILER_BYTES) // _COPY_ROW.itemsize
+    rows = np.frombuffer(sent, dtype=_COPY_ROW, count=count, offset=_COPY_HEADER_BYTES)
+    meters = rows["meter_id"].astype(np.int32)
+    if not meters.size:
+        return {}
+    known = np.flatnonzero(np.bincount(meters - meters.min())) + meters.min()
+    place = np.zeros(int(known[-1] - known[0]) + 1, dtype=np.uint16)
+    place[known - known[0]] = np.arange(known.size)
+    ranks = place[meters - known[0]]
+    # Numbers of 16 bits are sorted by radix, in one pass over them.
+    order = np.argsort(ranks, kind="stable")
+    ends = np.searchsorted(ranks[order], np.arange(known.size), side="right").tolist()
+    columns = [rows[name].astype(rows[name].dtype.newbyteorder("="))[order] for name in _COPY_COLUMNS]
+    begins = [0, *ends[:-1]]
     return {
-        meter_id: SampleRows(
-            np.array(time_us, dtype=np.int64),
-            *(np.array(column, dtype=np.float64) for column in (import_kwh, export_kwh, power_kw)),
-        )
-        for meter_id, time_us, import_kwh, export_kwh, power_kw in rows
+        meter_id: _sample_rows(*(column[begin:end] for column in columns))
+        for meter_id, begin, end in zip(known.tolist(), begins, ends, strict=True)
     }
+
+
+_COPY_COLUMNS: Final = ("time", "import_kwh", "export_kwh", "power_kw")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, get_args
 
 from fastapi import APIRouter, Depends, Query, Request
 
@@ -20,10 +20,10 @@ from emsd.api.schemas import (
     FactorList,
     UsedFactor,
 )
-from emsd.api.scopes import ScopeKind, keys_of_scope
-from emsd.energy.carbon import factor_at
+from emsd.energy.carbon import CarbonMethod, factor_at
 from emsd.energy.rollup import RollingWindow
 from emsd.energy.windows import WINDOW_NAMES, WindowName
+from emsd.store.scopes import ScopeKind, keys_of_scope
 
 __all__ = ["router"]
 
@@ -107,7 +107,7 @@ async def list_factors(given: Given, configuration: CurrentConfiguration) -> Fac
 def _factor_entries(now: datetime, configuration: Configuration) -> list[FactorEntry]:
     in_force = {
         method: factor_at([each for each in configuration.factors if each.method == method], now)
-        for method in ("location", "market")
+        for method in get_args(CarbonMethod)
     }
     return [
         FactorEntry(

@@ -35,7 +35,7 @@ async def read_plant(configuration: CurrentConfiguration) -> PlantTree:
 
 @router.get("/meters", summary="All meters", responses=problem_responses(422, 503))
 async def list_meters(configuration: CurrentConfiguration) -> MeterList:
-    """Return every meter of the site with its asset, areas and connection."""
+    """Return every meter of the site with its asset, areas and connection, virtual and derived ones too."""
     plant = configuration.plant
     children = _children(plant)
     return MeterList(meters=[_detail(plant, meter, children) for meter in plant.meters.values()])
@@ -57,6 +57,8 @@ def meter_called(plant: PlantView, key: str) -> MeterRow:
 def _area_nodes(plant: PlantView) -> list[AreaNode]:
     meters: dict[int, list[MeterNode]] = defaultdict(list)
     for meter in plant.meters.values():
+        if meter.kind == "derived":
+            continue
         meters[meter.asset_id].append(MeterNode(**_node_fields(plant, meter)))
     assets: dict[int, list[AssetNode]] = defaultdict(list)
     for asset in plant.assets.values():
@@ -101,7 +103,9 @@ def _node_fields(plant: PlantView, meter: MeterRow) -> dict[str, object]:
         "key": meter.key,
         "name": meter.name,
         "meter_id": meter.meter_id,
+        "kind": meter.kind,
         "measures_energy": meter.measures_energy,
+        "counts": meter.counts,
         "parent": None if parent is None else parent.key,
     }
 

@@ -52,8 +52,14 @@ _DAY_S: Final = 86400
 
 @router.get("/latest", summary="The newest values of all meters", responses=problem_responses(422, 503))
 async def latest_of_all(given: Given, configuration: CurrentConfiguration) -> LatestList:
-    """Return the newest known value of every quantity of every meter, with its age."""
-    return LatestList(meters=await _latest(given, list(configuration.plant.meters.values())))
+    """Return the newest known value of every quantity of every meter, with its age.
+
+    Virtual and derived meters are among them only when they have some.
+    """
+    meters = configuration.plant.meters.values()
+    devices = {meter.key for meter in meters if meter.kind == "device"}
+    found = await _latest(given, list(meters))
+    return LatestList(meters=[each for each in found if each.values or each.meter in devices])
 
 
 @router.get(

@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.table import Table
 
-from emsd.accounting import Accounting, accounts_of
+from emsd.accounting import PlantAccounting
 from emsd.cli.demo.world import DemoPlant
 from emsd.plant.loader import LoadedPlant
 from emsd.readings import Quality, instant_us
@@ -119,8 +119,7 @@ async def settle(evidence: Evidence, *, within_s: float) -> None:
 async def judge(evidence: Evidence) -> Verdict:
     """Compare what is stored with what is true; the service has stopped, so accounting finishes here."""
     loaded, since = evidence.world.loaded, evidence.world.compared_from
-    accounts = accounts_of(loaded, evidence.meter_ids)
-    await Accounting(evidence.pool, accounts, loaded.plant.site.zone).run_until_clean()
+    await PlantAccounting(evidence.pool, loaded, evidence.meter_ids).run_until_clean()
     async with session(evidence.pool, "read measured energy") as connection:
         measured = await audit.measured_since(connection, since)
     return Verdict(

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from emsd.accounting import Accounting, accounts_of
+from emsd.accounting import PlantAccounting
 from emsd.plant.loader import LoadedPlant, load_plant
 from emsd.plant.models import Plant
 from emsd.plant.mqtt_connection import BrokerConnection
@@ -130,7 +130,7 @@ async def load_history(
             await writer.write(batch)
             written += len(batch)
             report("A day of readings", min(1.0, written / total))
-    accounting = Accounting(pool, accounts_of(demo.loaded, meter_ids), demo.loaded.plant.site.zone)
+    accounting = PlantAccounting(pool, demo.loaded, meter_ids)
     report("Its intervals", None)
     await accounting.run_until_clean()
     return written

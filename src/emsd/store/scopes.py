@@ -1,4 +1,4 @@
-"""Which meters speak for the site, an area, a stage, a kind of asset or one meter."""
+"""Which meters speak for the site, an area, a stage, a kind of asset, an asset or one meter."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from emsd.store.plant_view import PlantView
 
 __all__ = ["ScopeKind", "ScopeMeters", "keys_of_scope", "meters_of_scope"]
 
-ScopeKind: TypeAlias = Literal["site", "area", "stage", "asset_kind", "meter"]
+ScopeKind: TypeAlias = Literal["site", "area", "stage", "asset_kind", "asset", "meter"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +19,7 @@ class ScopeMeters:
     """Ids of the meters of a scope, each tuple in ascending order.
 
     top         energy meters in the scope that have no other energy meter of the scope upstream: they count each
-                kilowatt-hour once
+                kilowatt-hour once. Virtual meters are among them only where they count, or where one is asked for
     generation  energy meters of PV inverters in the scope or below a top meter; never one above another
     """
 
@@ -38,19 +38,22 @@ def keys_of_scope(plant: PlantView, kind: ScopeKind) -> list[str]:
             return sorted({area.stage for area in plant.areas.values() if area.stage is not None})
         case "asset_kind":
             return sorted({asset.kind for asset in plant.assets.values()})
+        case "asset":
+            return sorted(asset.key for asset in plant.assets.values())
         case "meter":
             return sorted(plant.meter_by_key)
 
 
-def meters_of_scope(plant: PlantView, kind: ScopeKind, key: str | None) -> ScopeMeters:
-    """Return the meters of a scope; `key` is one of `keys_of_scope`, None for the site."""
-    if kind == "meter":
-        in_scope = {meter.meter_id for meter in plant.meters.values() if meter.key == key and meter.measures_energy}
-    else:
-        assets = _assets(plant, kind, key)
-        in_scope = {
-            meter.meter_id for meter in plant.meters.values() if meter.asset_id in assets and meter.measures_energy
-        }
+def meters_of_scope(
+    plant: PlantView, kind: ScopeKind, key: str | None, *, within: tuple[ScopeKind, str | None] = ("site", None)
+) -> ScopeMeters:
+    """Return the meters of a scope; `key` is one of `keys_of_scope`, None for the site.
+
+    `within` is a second scope in which they must be too: the process tools of one area.
+    """
+    in_scope = _energy_meters(plant, kind, key)
+    if within[0] != "site":
+        in_scope &= _energy_meters(plant, *within)
     top = _without_descendants(plant, in_scope)
     inverters = _assets(plant, "asset_kind", AssetKind.PV_INVERTER)
     generation = {
@@ -58,9 +61,22 @@ def meters_of_scope(plant: PlantView, kind: ScopeKind, key: str | None) -> Scope
         for meter in plant.meters.values()
         if meter.asset_id in inverters
         and meter.measures_energy
+        and meter.counts
         and (meter.meter_id in in_scope or not top.isdisjoint(plant.ancestors(meter.meter_id)))
     }
     return ScopeMeters(tuple(sorted(top)), tuple(sorted(_without_descendants(plant, generation))))
+
+
+def _energy_meters(plant: PlantView, kind: ScopeKind, key: str | None) -> set[int]:
+    if kind == "meter":
+        found = None if key is None else plant.meter_by_key.get(key)
+        return set() if found is None or not found.measures_energy else {found.meter_id}
+    assets = _assets(plant, kind, key)
+    return {
+        meter.meter_id
+        for meter in plant.meters.values()
+        if meter.asset_id in assets and meter.measures_energy and meter.counts
+    }
 
 
 def _without_descendants(plant: PlantView, meter_ids: Iterable[int]) -> set[int]:
@@ -71,6 +87,8 @@ def _without_descendants(plant: PlantView, meter_ids: Iterable[int]) -> set[int]
 def _assets(plant: PlantView, kind: ScopeKind, key: str | None) -> set[int]:
     if kind == "asset_kind":
         return {asset.asset_id for asset in plant.assets.values() if asset.kind == key}
+    if kind == "asset":
+        return {asset.asset_id for asset in plant.assets.values() if asset.key == key}
     if kind == "site":
         return set(plant.assets)
     if kind == "stage":

@@ -1,0 +1,162 @@
+"""From the inputs of a ledger to its figures: a pure function, in decimal arithmetic, the same on every machine."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from decimal import Decimal, localcontext
+from typing import Final
+
+from emsd.energy.ledger import scope1
+from emsd.energy.ledger.exact import CONTEXT, figure, share
+from emsd.energy.ledger.inputs import LedgerInputs, Month
+from emsd.energy.ledger.matching import Matched
+from emsd.energy.ledger.results import Figures, InstrumentFigure, LedgerResults
+from emsd.energy.ledger.scope2 import LEVELS, Scope2, Slot, scope2
+
+__all__ = ["compute"]
+
+_ZERO: Final = Decimal(0)
+_WORTH_SAYING: Final = Decimal("0.5")
+"""Less than half a kilowatt-hour is what rounding leaves."""
+_TRUSTED: Final = Decimal("0.9")
+"""Totals of a month are trusted from this coverage on (OpenDSM, sufficiency criteria)."""
+
+
+def compute(inputs: LedgerInputs) -> LedgerResults:
+    """Return all figures of a ledger."""
+    with localcontext(CONTEXT):
+        electricity = scope2(inputs)
+        months = [
+            _figures(month.name, slots, electricity, scope1.kg_between(inputs, month.begins_at, month.ends_at))
+            for month, slots in _by_month(inputs, electricity.slots)
+        ]
+        total_scope1 = scope1.kg_between(inputs, inputs.period_from, inputs.period_to)
+        total = _figures("total", electricity.slots, electricity, total_scope1)
+        return LedgerResults(
+            total=total,
+            months=tuple(months),
+            scope1=scope1.gases(inputs),
+            scope1_by_area=scope1.areas(inputs),
+            instruments=tuple(_instrument(each) for each in electricity.matched),
+            missing=tuple(_missing(inputs, total, months, electricity)),
+        )
+
+
+def _by_month(inputs: LedgerInputs, slots: Sequence[Slot]) -> Iterator[tuple[Month, Sequence[Slot]]]:
+    for month in inputs.months:
+        yield month, slots[bisect_left(inputs.edges, month.begins_at) : bisect_left(inputs.edges, month.ends_at)]
+
+
+def _figures(name: str, slots: Sequence[Slot], electricity: Scope2, scope1_kg: Decimal | None) -> Figures:
+    imported = _sum(slot.import_kwh for slot in slots)
+    exported = _sum(slot.export_kwh for slot in slots)
+    generated = _sum(slot.generation_kwh for slot in slots)
+    pv_used = _sum(slot.pv_used_kwh for slot in slots)
+    load = imported if not electricity.generation_meters else _plus_known(imported, pv_used)
+    levels = {level: sum((slot.by_level_kwh[level] for slot in slots), _ZERO) for level in LEVELS}
+    sold = sum((slot.sold_pv_kwh for slot in slots), _ZERO)
+    with_factor = _sum(slot.import_kwh for slot in slots if slot.location_kg is not None)
+    time_s = sum((slot.length_s for slot in slots), _ZERO)
+    covered = sum((slot.covered_s for slot in slots), _ZERO)
+    generation_covered = sum((slot.generation_covered_s for slot in slots), _ZERO)
+    estimated = sum((slot.estimated_kwh for slot in slots), _ZERO)
+    market = sum((slot.market_kg for slot in slots), _ZERO)
+    charged = sum(levels.values(), _ZERO)
+    is_market_known = imported is not None and (charged == 0 or levels["none"] < charged)
+    renewable = levels["certificate"] + (_ZERO if pv_used is None else pv_used - sold)
+    return Figures(
+        name=name,
+        grid_import_kwh=_rounded(imported),
+        grid_export_kwh=_rounded(exported),
+        generation_kwh=_rounded(generated),
+        pv_used_kwh=_rounded(pv_used),
+        load_kwh=_rounded(load),
+        coverage=share(covered, time_s * electricity.grid_meters),
+        generation_coverage=share(generation_covered, time_s * electricity.generation_meters),
+        estimated_share=_ratio(estimated, _plus_known(imported, exported or _ZERO)),
+        scope1_kg=_rounded(scope1_kg),
+        location_kg=_rounded(_sum(slot.location_kg for slot in slots)),
+        location_coverage=_ratio(with_factor if with_factor is not None else _ZERO, imported),
+        market_kg=figure(market) if is_market_known else None,
+        market_coverage=share(charged - levels["none"], charged),
+        certificate_kwh=figure(levels["certificate"]),
+        contract_kwh=figure(levels["contract"]),
+        supplier_kwh=figure(levels["supplier"]),
+        residual_kwh=figure(levels["residual"]),
+        location_kwh=figure(levels["location"]),
+        without_factor_kwh=figure(levels["none"]),
+        sold_pv_kwh=figure(sold),
+        avoided_kg=_rounded(_sum(slot.avoided_kg for slot in slots)),
+        self_consumption=_ratio(pv_used, generated),
+        self_sufficiency=_ratio(pv_used, load),
+        renewable_coverage=_ratio(renewable, load),
+    )
+
+
+def _instrument(matched: Matched) -> InstrumentFigure:
+    instrument = matched.instrument
+    return InstrumentFigure(
+        instrument_id=instrument.instrument_id,
+        registry=instrument.registry,
+        serial=instrument.serial,
+        level=instrument.level,
+        available_kwh=figure(matched.available_kwh),
+        matched_kwh=figure(matched.matched_kwh),
+        surplus_kwh=figure(matched.available_kwh - matched.matched_kwh),
+        kg_co2e=figure(matched.matched_kwh * instrument.kg_per_kwh),
+        reason=matched.reason,
+    )
+
+
+def _missing(inputs: LedgerInputs, total: Figures, months: Sequence[Figures], electricity: Scope2) -> Iterator[str]:
+    """Say in words what is not in the figures, or not known well enough."""
+    if not electricity.grid_meters:
+        yield "electricity: the site has no energy meter, so Scope 2 is unknown"
+    for month in months:
+        if electricity.grid_meters and (month.coverage or _ZERO) < _TRUSTED:
+            yield f"electricity: {month.name} is measured {_percent(month.coverage)} of the time"
+        if electricity.generation_meters and (month.generation_coverage or _ZERO) < _TRUSTED:
+            yield f"own PV: {month.name} is measured {_percent(month.generation_coverage)} of the time"
+        if month.location_coverage is not None and month.location_coverage < 1:
+            yield (
+                f"location-based factor of {inputs.site.carbon_region}: {month.name} has one for "
+                + _percent(month.location_coverage)
+                + " of its energy"
+            )
+        if month.scope1_kg is None:
+            yield f"Scope 1: no activity of {month.name} was entered"
+    if total.location_kwh >= _WORTH_SAYING:
+        yield (
+            f"residual factor of {inputs.site.residual_region}: none for {total.location_kwh:,.0f} kWh; the"
+            " location-based factor stands in for it"
+        )
+    if total.without_factor_kwh >= _WORTH_SAYING:
+        yield f"market-based: {total.without_factor_kwh:,.0f} kWh have no factor of any kind"
+    for matched in electricity.matched:
+        surplus = matched.available_kwh - matched.matched_kwh
+        if surplus >= _WORTH_SAYING:
+            why = matched.reason or "exceeds the use in its period"
+            yield f"{matched.instrument.kind} {matched.instrument.serial}: {surplus:,.0f} kWh cover nothing: it {why}"
+
+
+def _percent(value: Decimal | None) -> str:
+    return f"{100 * (value or _ZERO):.1f} %"
+
+
+def _sum(values: Iterable[Decimal | None]) -> Decimal | None:
+    """Sum of what is known; None when nothing is."""
+    known = [value for value in values if value is not None]
+    return sum(known, _ZERO) if known else None
+
+
+def _plus_known(one: Decimal | None, other: Decimal | None) -> Decimal | None:
+    return None if one is None or other is None else one + other
+
+
+def _rounded(value: Decimal | None) -> Decimal | None:
+    return None if value is None else figure(value)
+
+
+def _ratio(part: Decimal | None, whole: Decimal | None) -> Decimal | None:
+    return None if part is None or whole is None else share(part, whole)
