@@ -12,7 +12,7 @@ import numpy as np
 from emsd.energy import BUCKET_15M_US, CarbonFactor, bucket_edges, datetime_to_us
 from emsd.energy.carbon import CarbonMethod
 from emsd.energy.ledger import Instrument, LedgerInputs, LedgerResults, compute
-from emsd.energy.ledger.build import LedgerParts, MeterEnergy, build_inputs
+from emsd.energy.ledger.build import LedgerParts, MeterEnergy, build_inputs, column_of, frame_of
 from emsd.energy.ledger.inputs import Allocation, MeterRole, Site
 from emsd.energy.series import FloatArray
 
@@ -88,7 +88,6 @@ def sold(mwh: str) -> Allocation:
 
 
 def parts(
-    meters: Sequence[MeterEnergy] | None = None,
     *,
     from_: datetime = YEAR_BEGINS,
     to: datetime = YEAR_ENDS,
@@ -104,7 +103,6 @@ def parts(
         "site": Site(site_id=1, name="Display line", time_zone=SHANGHAI, carbon_region=region, residual_region="CN"),
         "gwp_set": "AR5",
         "matching": "yearly",
-        "meters": [meter("incomer", "grid", edges_us.size - 1, 1000.0)] if meters is None else meters,
         "factors": by_method,
         "hours": {},
         "instruments": (),
@@ -113,8 +111,11 @@ def parts(
     return LedgerParts(edges_us=edges_us, **(known | facts))
 
 
-def ledger(*args: Any, **kwargs: Any) -> tuple[LedgerInputs, LedgerResults]:
-    inputs = build_inputs(parts(*args, **kwargs))
+def ledger(meters: Sequence[MeterEnergy] | None = None, **kwargs: Any) -> tuple[LedgerInputs, LedgerResults]:
+    made_of = parts(**kwargs)
+    frame = frame_of(made_of)
+    given = [meter("incomer", "grid", made_of.edges_us.size - 1, 1000.0)] if meters is None else meters
+    inputs = build_inputs(made_of, frame, [column_of(each, frame.starts) for each in given])
     return inputs, compute(inputs)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import date, datetime
 from typing import Final
 
@@ -11,11 +11,12 @@ import asyncpg
 
 from emsd.energy.carbon import CarbonMethod
 from emsd.energy.ledger import LedgerInputs, LedgerResults, compute
-from emsd.energy.ledger.build import LedgerParts, MeterEnergy, build_inputs
-from emsd.energy.ledger.inputs import MeterRole, Site
+from emsd.energy.ledger.build import LedgerParts, MeterEnergy, build_inputs, column_of, frame_of
+from emsd.energy.ledger.inputs import MeterColumn, MeterRole, Site
 from emsd.energy.series import BUCKET_15M_US, TimeArray, bucket_edges, datetime_from_us, datetime_to_us, floor_us
 from emsd.energy.windows import local_day_bounds
 from emsd.errors import LedgerRefused, StoreError
+from emsd.pace import Turns
 from emsd.plant.carbon import CarbonLedger
 from emsd.store.activities import read_activities
 from emsd.store.carbon_factors import read_factors, read_hours
@@ -41,6 +42,10 @@ SELECT meter_id, max(computed_at) AS computed_at,
     array_agg(DISTINCT version) FILTER (WHERE version IS NOT NULL) AS versions
 FROM interval_15m
 WHERE meter_id = ANY($1::integer[]) AND bucket >= $2 AND bucket < $3 GROUP BY meter_id"""
+_METERS_PER_READ: Final = 50
+"""Meters whose quarter hours are in memory at once: a year of one is 1.4 MB."""
+_LARGEST_SHARE: Final = 0.3
+"""Share of the time that a ledger of many meters may take, beside polls, while it is read."""
 _SITES: Final = "SELECT site_id FROM site ORDER BY site_id"
 
 _MONTH_FIGURES: Final = (
@@ -97,14 +102,15 @@ async def read_ledger_inputs(
             gwp_set=settings.gwp_set,
             matching=settings.matching,
             edges_us=edges_us,
-            meters=await _meters(connection, plant, edges_us),
             factors={each: await read_factors(connection, regions[each], each, from_, to) for each in _METHODS},
             hours={each: await read_hours(connection, regions[each], each, from_, to) for each in _METHODS},
             instruments=await read_instruments(connection, site_id, from_, to),
             activities=await read_activities(connection, site_id, from_, to),
         )
+        frame = await asyncio.to_thread(frame_of, parts)
+        meters = [each async for each in _meters(connection, plant, edges_us, frame.starts)]
     try:
-        return await asyncio.to_thread(build_inputs, parts)
+        return await asyncio.to_thread(build_inputs, parts, frame, meters)
     except ValueError as error:
         raise StoreError(f"the carbon ledger cannot be computed: {error}") from error
 
@@ -169,16 +175,25 @@ def _region(site: Site, method: CarbonMethod) -> str:
     return site.residual_region if method == "residual" else site.carbon_region
 
 
-async def _meters(connection: Session, plant: PlantView, edges_us: TimeArray) -> list[MeterEnergy]:
+async def _meters(
+    connection: Session, plant: PlantView, edges_us: TimeArray, starts: TimeArray
+) -> AsyncIterator[MeterColumn]:
+    """Yield the sums of every meter; a year of quarter hours of all meters at once can be more than memory holds."""
     scope = meters_of_scope(plant, "site", None)
-    ids = sorted({*scope.top, *scope.generation})
-    energy = await read_energy(connection, ids, "15m", edges_us)
+    wanted: list[tuple[int, MeterRole]] = [(each, "grid") for each in scope.top]
+    wanted += [(each, "generation") for each in scope.generation]
     bounds = datetime_from_us(int(edges_us[0])), datetime_from_us(int(edges_us[-1]))
-    computed = {row["meter_id"]: row for row in await connection.fetch(_COMPUTED, ids, *bounds)}
-    return [
-        *(_meter(plant, each, "grid", energy, computed) for each in scope.top),
-        *(_meter(plant, each, "generation", energy, computed) for each in scope.generation),
-    ]
+    turns = Turns(_LARGEST_SHARE)
+    for first in range(0, len(wanted), _METERS_PER_READ):
+        part = wanted[first : first + _METERS_PER_READ]
+        ids = sorted({meter_id for meter_id, _ in part})
+        async with turns:
+            energy = await read_energy(connection, ids, "15m", edges_us)
+            computed = {row["meter_id"]: row for row in await connection.fetch(_COMPUTED, ids, *bounds)}
+            found = [_meter(plant, meter_id, role, energy, computed) for meter_id, role in part]
+            columns = await asyncio.to_thread(lambda meters: [column_of(each, starts) for each in meters], found)
+        for column in columns:
+            yield column
 
 
 def _meter(
