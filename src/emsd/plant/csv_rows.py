@@ -16,7 +16,7 @@ from emsd.errors import Fault, PlantError
 from emsd.plant.source import list_or_hint
 from emsd.plant.yaml_source import read_text
 
-__all__ = ["CsvRow", "read_rows"]
+__all__ = ["CsvRow", "cells_of", "read_rows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def read_rows(
     text = read_text(path, cure='save it as "CSV UTF-8"')
     first = text.partition("\n")[0]
     separator = ";" if first.count(";") > first.count(",") else ","
-    cells = _cells(file, text, separator)
+    cells = cells_of(file, text, separator)
     line, header = next(cells, (1, []))
     names = [name.strip().casefold() for name in header]
     while names and not names[-1]:
@@ -69,7 +69,12 @@ def read_rows(
     return rows, faults
 
 
-def _cells(file: str, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+def cells_of(file: str, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield each row with the line it begins on; a quoted cell may run over several lines.
+
+    Raises:
+        PlantError: the text is not valid CSV.
+    """
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     begins = 1
     try:

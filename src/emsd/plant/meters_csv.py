@@ -6,14 +6,12 @@ first row names the fields of a meter; an empty cell means that the field is abs
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, get_args
 
-from emsd.errors import Fault, PlantError
+from emsd.errors import Fault
+from emsd.plant.csv_rows import cells_of
 from emsd.plant.models import Meter
 from emsd.plant.source import Place, list_or_hint
 from emsd.plant.yaml_source import read_text
@@ -49,7 +47,7 @@ def read_meters_csv(path: Path) -> tuple[list[MeterRow], list[Fault]]:
     file = str(path)
     text = read_text(path, cure='save it as "CSV UTF-8"')
     separator = ";" if text.partition("\n")[0].count(";") > text.partition("\n")[0].count(",") else ","
-    rows = _rows(file, text, separator)
+    rows = cells_of(file, text, separator)
     line, header = next(rows, (1, []))
     columns = [name.strip().casefold() for name in header]
     while columns and not columns[-1]:  # spreadsheets write separators for empty columns at the right
@@ -64,19 +62,6 @@ def read_meters_csv(path: Path) -> tuple[list[MeterRow], list[Fault]]:
             faults.append(Fault(file, line, "", f"the row has {len(cells)} cells under {len(columns)} columns", cure))
         meters.append(MeterRow(file, line, _meter(columns, cells, decimal_comma=separator == ";")))
     return meters, faults
-
-
-def _rows(file: str, text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield each row with the line it begins on; a quoted cell may run over several lines."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    begins = 1
-    try:
-        for cells in reader:
-            yield begins, cells
-            begins = reader.line_num + 1
-    except csv.Error as error:
-        cure = 'check the quotes here; save the list as "CSV UTF-8"'
-        raise PlantError([Fault(file, begins, "", f"is not valid CSV: {error}", cure)]) from None
 
 
 def _column_faults(file: str, line: int, columns: list[str]) -> list[Fault]:

@@ -10,9 +10,9 @@ from typing import Annotated, Any, Final, Literal, TypeAlias
 import orjson
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from emsd.api.asked_scope import ScopeAsked
 from emsd.api.dependencies import CurrentConfiguration, Given
 from emsd.api.parameters import FromTime, TimeRange, ToTime, refuse, refuse_unknown_parameters, time_range
-from emsd.api.problems import raise_unknown
 from emsd.api.sums import FIGURES, Group, PeriodSums, SumsQuestion, groups_of, open_sums
 from emsd.api.sums_schemas import EnergySums
 from emsd.api.tables import Slots, TableResponse, accepted_format, file_name, table_responses
@@ -21,7 +21,7 @@ from emsd.energy.windows import local_day_bounds, settled_minute
 from emsd.export import Batch, Row, TableFormat, in_batches
 from emsd.export.tables import sums_table
 from emsd.store.plant_view import PlantView
-from emsd.store.scopes import ScopeKind, keys_of_scope
+from emsd.store.scopes import ScopeKind
 
 __all__ = ["router"]
 
@@ -37,40 +37,25 @@ SumsFormat: TypeAlias = Literal["json", "csv", "parquet", "arrow"]
 async def _question(
     given: Given,
     configuration: CurrentConfiguration,
+    asked: ScopeAsked,
     by: Annotated[ScopeKind, Query(description="What is added up: one sum for each of these.")] = "site",
     per: Annotated[Per, Query(description="Period, in the time zone of the site.")] = "total",
-    scope: Annotated[ScopeKind, Query(description="Only meters in this.")] = "site",
-    key: Annotated[
-        str | None,
-        Query(
-            max_length=200,
-            description="Key of the area, asset or meter, name of the stage, or kind of asset; none for the site.",
-            examples=["fab"],
-        ),
-    ] = None,
     from_: FromTime = None,
     to: ToTime = None,
     carbon: Annotated[bool, Query(description="Also location-based emissions.")] = False,
 ) -> SumsQuestion:
     plant = configuration.plant
-    if scope == "site":
-        if key is not None:
-            raise refuse("query.key", "the site has no key", "leave it out")
-    elif key is None:
-        raise refuse("query.key", f"is missing for scope {scope}", "add it")
-    elif key not in (known := keys_of_scope(plant, scope)):
-        raise_unknown(scope.replace("_", " "), key, known)
     span = _span(plant, from_, to, given.now(), given.settle_s)
     return SumsQuestion(
         by=by,
         per=per,
-        within=(scope, key),
-        groups=await groups_of(plant, by, (scope, key)),
+        within=(asked.kind, asked.key),
+        groups=await groups_of(plant, by, (asked.kind, asked.key)),
         from_=span.from_,
         to=span.to,
         zone=plant.zone,
         factors=[each for each in configuration.factors if each.method == "location"],
-        basis=None if not carbon else "grid_import" if by == scope == "site" else "consumption",
+        basis=None if not carbon else "grid_import" if by == asked.kind == "site" else "consumption",
     )
 
 
