@@ -14,6 +14,7 @@ from aiomqtt.exceptions import MqttConnectError
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from collectors.mqtt.client import Client, HungUp
 from collectors.mqtt.encryption import encryption_of
 from collectors.mqtt.session import Session, number_of
 from emsd.collector import honour_cancellation, wall_clock_us
@@ -73,6 +74,11 @@ async def open_session(
             if number_of(error.rc) in _UNSUPPORTED_VERSION and not old_protocol:
                 raise OldBroker(f"{where} does not speak MQTT 5; MQTT 3.1.1 is used instead") from error
             raise Unreachable(f"{where} refused the connection: {error}; check user, password and client id") from error
+        except HungUp as error:
+            cure = (
+                "user and password" if encryption is None else "whether it wants a client certificate and trusts ours"
+            )
+            raise Unreachable(f"{where} closed the connection before it answered: {error}; check {cure}") from error
         except aiomqtt.MqttError as error:
             raise Unreachable(f"{where} cannot be reached: {error}; check address, port and network") from error
         stack.callback(session.close)
@@ -88,7 +94,7 @@ def _client(
     *,
     old_protocol: bool,
     will: LastWill | None,
-) -> aiomqtt.Client:
+) -> Client:
     common: dict[str, Any] = {
         "username": connection.username,
         "password": connection.password.get_secret_value() if connection.password else None,
@@ -100,11 +106,11 @@ def _client(
     }
     if old_protocol:
         version = aiomqtt.ProtocolVersion.V311
-        return aiomqtt.Client(connection.host, connection.port, protocol=version, clean_session=False, **common)
+        return Client(connection.host, connection.port, protocol=version, clean_session=False, **common)
     properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]  # paho has no annotation there
     properties.SessionExpiryInterval = SESSION_EXPIRY_S
     properties.ReceiveMaximum = connection.max_in_flight
     version = aiomqtt.ProtocolVersion.V5
-    return aiomqtt.Client(
+    return Client(
         connection.host, connection.port, protocol=version, clean_start=False, properties=properties, **common
     )

@@ -25,6 +25,7 @@ from paho.mqtt.exception import MalformedPacket
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from collectors.mqtt.client import Client
 from collectors.mqtt.frames import PUBACK, Frames, MalformedFrame, publish_of
 from collectors.mqtt.inbox import Delivery, Inbox
 from emsd.collector import honour_cancellation
@@ -43,7 +44,7 @@ _NO_BOUND: Final = 1 << 62
 class Session:
     """An open connection; made by `collectors.mqtt.connecting.open_session`."""
 
-    def __init__(self, client: aiomqtt.Client, where: str, now_us: Callable[[], int]) -> None:
+    def __init__(self, client: Client, where: str, now_us: Callable[[], int]) -> None:
         """Prepare a client that is not connected yet: what a broker has kept comes with the connection."""
         self._client = client
         self._where = where
@@ -210,10 +211,7 @@ class Session:
         return MQTTErrorCode.MQTT_ERR_SUCCESS
 
     def _lost(self, reason: str) -> MQTTErrorCode:
-        """Tell who waits for the broker's greeting: aiomqtt would wait for it until its time-out."""
-        greeting = self._client._connected  # noqa: SLF001
-        if not greeting.done():
-            greeting.set_exception(aiomqtt.MqttError(reason))
+        self._client.hung_up(reason)
         return MQTTErrorCode.MQTT_ERR_CONN_LOST
 
     def _arrive(self, first: int, body: bytes, received_us: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import socket
+import struct
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ from pydantic import ValidationError
 from structlog.testing import capture_logs
 
 from collectors.mqtt import open_collector
+from collectors.mqtt.connecting import open_session
+from emsd.errors import Unreachable
 from emsd.plant.mqtt_connection import MqttConnection
 from emsd.servers import PrivateMosquitto
 from tests.collectors.mqtt_support import connection_to, health_of, meter_of, pub
@@ -169,6 +172,23 @@ async def test_a_broker_that_is_a_stranger_or_takes_us_for_one_is_not_spoken_to(
         await eventually(lambda: health_of(collector).errors["unreachable"] >= 1)
         assert not collector.connected()
     assert re.search(said, health_of(collector).last_error or "")
+
+
+@pytest.mark.parametrize("reset", [True, False])
+async def test_a_broker_that_hangs_up_instead_of_answering_is_known_for_it(reset: bool) -> None:
+    async def hang_up(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        connection = MqttConnection.model_validate({"key": "b", "host": "127.0.0.1", "port": port})
+        for _ in range(20):  # whether reading or writing finds out first is chance
+            with pytest.raises(Unreachable, match="closed the connection before it answered|reset by peer"):
+                async with open_session(connection, "c", [("a", 1)], old_protocol=False):
+                    pass
 
 
 async def test_verification_may_be_switched_off_for_trials(
