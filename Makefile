@@ -28,8 +28,10 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY) ## a simulated factory, measured by the real chain, on embedded real servers
 	@$(BIN)/emsd demo --seed $(SEED) $(if $(DURATION),--duration $(DURATION))
 
+# The tests start emsd a hundred times over; where a machine forbids to keep compiled modules, each start compiles them.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(READY) ## all tests, on a real TimescaleDB and a real Mosquitto
-	@$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 lint: $(READY) ## ruff, mypy --strict and the import rules
 	@$(BIN)/ruff check .

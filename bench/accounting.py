@@ -55,7 +55,7 @@ class _Sizes:
 
 
 _SIZES: Final = {
-    Size.FULL: _Sizes(_METERS, 16, 100, 24.0, _METERS, 1.0, 3),
+    Size.FULL: _Sizes(_METERS, 16, 100, 24.0, _METERS, 4.0, 3),
     Size.QUICK: _Sizes(_METERS, 3, 50, 4.0, _METERS, 0.25, 1),
     Size.SMOKE: _Sizes(3, 2, 2, 0.25, 3, 0.25, 1),
 }

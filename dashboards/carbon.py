@@ -13,6 +13,8 @@ from .sql import (
     AREA_TREE,
     CONSUMED_KWH,
     FACTOR,
+    FACTOR_STEP,
+    HOURLY,
     SCOPE_OF_AREAS,
     SCOPE_OF_SITE,
     SCOPE_OF_STAGES,
@@ -24,7 +26,10 @@ from .units import COVERAGE, GREEN, KG, KG_PER_KWH, KWH, PERCENT, TIME
 
 __all__ = ["build"]
 
-_BASIS: Final = "Energy from the grid times the location-based factor valid at the time (GHG Protocol Scope 2)."
+_BASIS: Final = (
+    "Energy from the grid times the location-based factor of the time: of the hour where there is one, else of the"
+    " period (GHG Protocol Scope 2)."
+)
 _PARTS: Final = (
     "Consumption (net energy of the top meters plus PV) times the location-based factor valid at the time, as if all"
     " of it"
@@ -32,19 +37,20 @@ _PARTS: Final = (
 )
 
 
-def _site(table: str) -> str:
+def _site(table: str, *before: str, day: str = "bucket") -> str:
     """The expressions that end in `period`: energy of the site and the factor for each row time of a table."""
     return with_ctes(
         *scoped(SCOPE_OF_SITE),
         TODAY,
+        *before,
         f"""energy AS (
-    SELECT bucket, sum(CASE role WHEN 'net' THEN energy_import_kwh END) AS import_kwh,
+    SELECT bucket, {day} AS day_begins, sum(CASE role WHEN 'net' THEN energy_import_kwh END) AS import_kwh,
            sum(CASE role WHEN 'net' THEN energy_export_kwh END) AS export_kwh,
            sum(CASE role WHEN 'generation' THEN energy_export_kwh END) AS generated_kwh,
            sum({CONSUMED_KWH}) AS consumed_kwh,
            100 * sum(coverage::float8) / (SELECT count(*) FROM part) AS coverage_percent
     FROM part JOIN {table} USING (meter_id) WHERE $__timeFilter(bucket)
-    GROUP BY bucket
+    GROUP BY bucket, {day}
 )""",
         f"""period AS (
     SELECT energy.*, kg_per_kwh, import_kwh * kg_per_kwh AS kg,
@@ -109,8 +115,9 @@ def _days() -> list[Panel]:
             "CO2 per day",
             f"{_BASIS} Per local day of the site; avoided by PV beside it. The running day is brought up to date every"
             " quarter hour.",
-            f"""{daily}
-SELECT bucket AS time, kg AS "Emitted", avoided_kg AS "Avoided by PV" FROM period ORDER BY 1""",
+            f"""{_site("factor_step", HOURLY, FACTOR_STEP, day="day_begins")}
+SELECT day_begins AS time, sum(kg) AS "Emitted", sum(avoided_kg) AS "Avoided by PV" FROM period
+GROUP BY 1 ORDER BY 1""",
             KG,
             min_interval="1d",
             as_bars=True,
@@ -147,10 +154,10 @@ SELECT $__timeGroupAlias(bucket, '1h', NULL), sum(kg) AS "Emitted" FROM period G
 def _of_parts(members: str, *, with_areas: bool = False) -> str:
     ctes = (AREA_TREE,) if with_areas else ()
     word = "Area" if with_areas else "Stage"
-    return f"""{with_ctes(*ctes, *scoped(members), TODAY)},
+    return f"""{with_ctes(*ctes, *scoped(members), TODAY, HOURLY, FACTOR_STEP)},
 day AS (
     SELECT scope, bucket, sum({CONSUMED_KWH}) AS consumed_kwh, avg(coverage::float8) AS coverage
-    FROM part JOIN interval_1d USING (meter_id) WHERE $__timeFilter(bucket)
+    FROM part JOIN factor_step USING (meter_id)
     GROUP BY scope, bucket
 )
 SELECT scope AS "{word}", sum(consumed_kwh * kg_per_kwh) AS "CO2", sum(consumed_kwh) AS "Energy",

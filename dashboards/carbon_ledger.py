@@ -26,7 +26,9 @@ _UNKNOWN: Final = "Blank: unknown, because nothing was measured, entered or has 
 def _sum(title: str, about: str, column: str, *, green: bool = False) -> Panel:
     sql = f"SELECT sum({column}) AS kg_co2e FROM carbon_month WHERE {_SHOWN}"
     words = f"{about} {_MONTHS} {_UNKNOWN}"
-    return number(title, words, sql, KG, steps=((None, GREEN),)) if green else number(title, words, sql, KG)
+    if green:
+        return number(title, words, sql, KG, steps=((None, GREEN),), width=3)
+    return number(title, words, sql, KG)
 
 
 def _numbers() -> list[Panel]:
@@ -52,6 +54,7 @@ FROM carbon_month WHERE {_SHOWN}""",
             PERCENT,
             steps=((None, GREEN),),
             decimals=1,
+            width=3,
         ),
         number(
             "Coverage",
@@ -63,6 +66,17 @@ FROM carbon_month WHERE {_SHOWN}""",
             PERCENT,
             steps=COVERAGE,
             decimals=1,
+            width=3,
+        ),
+        number(
+            "Estimated",
+            "Share of the location-based emissions of these months whose energy was not measured: spread over gaps or"
+            " estimated by like days. The table below names the months.",
+            f"""SELECT 100 * sum(estimated_location_kg) / nullif(sum(location_kg), 0) AS estimated_percent
+FROM carbon_month WHERE {_SHOWN}""",
+            PERCENT,
+            decimals=1,
+            width=3,
         ),
     ]
 
@@ -122,10 +136,10 @@ WHERE {_OF_SITE} AND level = 'certificate' AND valid_to > $__timeTo()::timestamp
         records(
             "Certificates and contracts",
             "What there is, what was done with it and what is left [MWh]; each megawatt-hour can be used once.",
-            f"""SELECT serial AS "Serial", kind AS "Kind", energy_source AS "Source", energy_mwh AS "MWh",
-       retired_mwh AS "Retired", sold_mwh AS "Sold", cancelled_mwh AS "Cancelled", left_mwh AS "Left",
-       valid_to AS "Valid until", registry AS "Registry"
-FROM carbon_instrument_stock WHERE {_OF_SITE} ORDER BY valid_to DESC, serial""",
+            f"""SELECT concat_ws(' to ', serial, last_serial) AS "Serial", kind AS "Kind",
+       energy_source AS "Source", energy_mwh AS "MWh", retired_mwh AS "Retired", sold_mwh AS "Sold",
+       cancelled_mwh AS "Cancelled", left_mwh AS "Left", valid_to AS "Valid until", registry AS "Registry"
+FROM carbon_instrument_stock WHERE {_OF_SITE} AND NOT is_void ORDER BY valid_to DESC, serial""",
             {
                 **{name: Column(decimals=1, width=90) for name in ("MWh", "Retired", "Sold", "Cancelled")},
                 "Left": Column(decimals=1, width=90, bar=True),

@@ -112,9 +112,8 @@ def build() -> Dashboard:
     return build_dashboard(
         "emsd-chillers",
         "Chillers",
-        "Power, temperatures, capacity and state of the chillers. A coefficient of performance needs a chilled-water"
-        " flow"
-        " meter on the chiller; without one it is not shown rather than guessed.",
+        "Power, temperatures, capacity and state of the chillers. Where the chilled water is metered, the board of key"
+        " figures shows the coefficient of performance.",
         [variables.site(), variables.assets(["chiller"])],
         {
             "Now and today": _numbers(),

@@ -146,12 +146,17 @@ def _over_time() -> list[Panel]:
             "Mean power over the last settlement period's length and the forecast of the running one, minute by minute,"
             " against the contract. A gap: a top meter delivered too little.",
             f"""{with_ctes(*scoped(SCOPE_OF_SITE), TODAY)}
-SELECT $__timeGroupAlias(reading.time, $__interval, NULL),
-       avg(demand_kw) * (SELECT count(*) FROM top) AS "Demand",
-       avg(demand_forecast_kw) * (SELECT count(*) FROM top) AS "Forecast", max(contract_demand_kw) AS "Contract demand"
-FROM top JOIN meter AS derived ON derived.derived_from = top.meter_id
-JOIN reading ON reading.meter_id = derived.meter_id CROSS JOIN today
-WHERE $__timeFilter(reading.time)
+SELECT $__timeGroupAlias(time, $__interval, NULL), avg(demand_kw) AS "Demand", avg(forecast_kw) AS "Forecast",
+       max(contract_demand_kw) AS "Contract demand"
+FROM (
+    SELECT reading.time, CASE WHEN count(demand_kw) = (SELECT count(*) FROM top) THEN sum(demand_kw) END AS demand_kw,
+           CASE WHEN count(demand_forecast_kw) = (SELECT count(*) FROM top) THEN sum(demand_forecast_kw) END
+               AS forecast_kw
+    FROM top JOIN meter AS derived ON derived.derived_from = top.meter_id
+    JOIN reading ON reading.meter_id = derived.meter_id
+    WHERE $__timeFilter(reading.time)
+    GROUP BY reading.time
+) AS together CROSS JOIN today
 GROUP BY 1
 ORDER BY 1""",
             KW,

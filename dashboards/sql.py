@@ -21,6 +21,8 @@ __all__ = [
     "AREA_TREE",
     "CONSUMED_KWH",
     "FACTOR",
+    "FACTOR_STEP",
+    "HOURLY",
     "NET_KWH",
     "NOW",
     "OF_TODAY",
@@ -93,12 +95,39 @@ OF_TODAY: Final = f"bucket >= today.began AND bucket < today.until AND bucket > 
 """The last condition says nothing more, but it is constant: the planner leaves out the chunks of other days by it."""
 
 FACTOR: Final = """LEFT JOIN LATERAL (
-    SELECT kg_per_kwh FROM carbon_factor
-    WHERE region = today.carbon_region AND method = 'location' AND withdrawn_at IS NULL
-      AND valid_from <= bucket AND (valid_to IS NULL OR valid_to > bucket)
-    ORDER BY version DESC, valid_from DESC LIMIT 1
+    SELECT coalesce(
+        (SELECT kg_per_kwh::float8 FROM carbon_factor_hour JOIN carbon_factor_import USING (import_id)
+         WHERE region = today.carbon_region AND method = 'location'
+           AND begins_at <= bucket AND begins_at > bucket - interval '1 hour' AND ends_at > bucket
+           AND NOT EXISTS (SELECT FROM carbon_factor_withdrawal AS taken
+               WHERE taken.import_id = carbon_factor_import.import_id)
+         ORDER BY version DESC LIMIT 1),
+        (SELECT kg_per_kwh FROM carbon_factor
+         WHERE region = today.carbon_region AND method = 'location' AND withdrawn_at IS NULL
+           AND valid_from <= bucket AND (valid_to IS NULL OR valid_to > bucket)
+         ORDER BY version DESC, valid_from DESC LIMIT 1)) AS kg_per_kwh
 ) AS factor ON true"""
-"""The location-based factor that was valid when `bucket` began: the highest version, of those the latest."""
+"""The location-based factor that applied when `bucket` began: that of the hour, else that of the period; of several the
+highest version, of those the latest. Wants TODAY."""
+
+FACTOR_STEP: Final = """factor_step AS (
+    SELECT meter_id, bucket, bucket AS day_begins, energy_import_kwh, energy_export_kwh, coverage
+    FROM interval_1d WHERE $__timeFilter(bucket) AND NOT (SELECT by_hour FROM hourly)
+    UNION ALL
+    SELECT meter_id, bucket,
+           date_trunc('day', bucket AT TIME ZONE time_zone) AT TIME ZONE time_zone, energy_import_kwh,
+           energy_export_kwh, coverage
+    FROM today CROSS JOIN interval_15m WHERE $__timeFilter(bucket) AND (SELECT by_hour FROM hourly)
+)"""
+"""Rows of an interval table within which no factor changes: local days, or quarter hours where the shown range has
+factors by the hour; `day_begins` is the local day that they belong to. Wants TODAY and HOURLY."""
+
+HOURLY: Final = """hourly AS (
+    SELECT EXISTS (
+        SELECT FROM carbon_factor_hour JOIN carbon_factor_import USING (import_id) CROSS JOIN today
+        WHERE region = today.carbon_region AND method = 'location' AND $__timeFilter(begins_at)
+    ) AS by_hour
+)"""
 
 SCOPE_OF_SITE: Final = "SELECT 'site' AS scope, meter_id FROM plant WHERE measures_energy"
 SCOPE_OF_STAGES: Final = "SELECT stage AS scope, meter_id FROM plant WHERE measures_energy AND stage IS NOT NULL"

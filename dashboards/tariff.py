@@ -210,6 +210,8 @@ def _tariffs() -> list[Panel]:
             "Every version of the contract in the plant's description, and what it charges by the month.",
             """SELECT key AS "Tariff", name AS "Name", currency AS "Currency", valid_from AS "Valid from",
        valid_to AS "Valid to", demand_basis AS "Demand charge for", demand_price_per_month AS "Per kW or kVA and month",
+       (SELECT string_agg('above ' || 100 * above || ' %: x ' || factor, ', ' ORDER BY above)
+        FROM unnest(demand_excess_above, demand_excess_factor) AS band (above, factor)) AS "Above the contract",
        fixed_per_month AS "Fixed per month", tax_percent AS "Tax", source AS "Source"
 FROM tariff WHERE site_id::text = ${site:sqlstring}
 ORDER BY valid_from DESC""",
@@ -218,6 +220,7 @@ ORDER BY valid_from DESC""",
                 "Valid from": Column(TIME, width=170),
                 "Valid to": Column(TIME, width=170),
                 "Per kW or kVA and month": Column(NO_UNIT, decimals=2, width=200),
+                "Above the contract": Column(width=200),
                 "Fixed per month": Column(NO_UNIT, decimals=2, width=130),
                 "Tax": Column(PERCENT, decimals=1, width=80),
             },

@@ -27,6 +27,8 @@ _LOWER_BAR, _UPPER_BAR = 6.8, 7.5
 _PIPE_M_S = 30.0  # velocity at normal conditions and full flow, for which the pipe of the flow meter is chosen
 _PIECES_PER_KWH = 0.05  # a glass substrate takes some 20 kWh on its way through a tool
 _GOOD_SHARE = 0.97
+_GAS_M3_PER_KWH = 0.02
+_GAS_KG_PER_M3 = 0.73  # natural gas, mostly methane, at 15 degC and one atmosphere
 _ROOF_GAIN = 1.04  # light on a roof that leans a few degrees to the sun, of that on level ground
 
 
@@ -188,6 +190,15 @@ def _pieces(view: Look) -> dict[str, FloatArray]:
     return {"pieces_count": np.floor(pieces), "good_pieces_count": np.floor(_GOOD_SHARE * pieces)}
 
 
+def _gas(view: Look) -> dict[str, FloatArray]:
+    """Natural gas that a burner beside the asset used, in proportion to the energy that the asset used."""
+    used_m3 = _GAS_M3_PER_KWH * view.integral(view.meter.active_row, view.meter.active_factor)
+    return {
+        "gas_volume_m3": view.initial("gas_volume_m3") + used_m3,
+        "gas_mass_kg": view.initial("gas_mass_kg") + _GAS_KG_PER_M3 * used_m3,
+    }
+
+
 def _direct_current(view: Look) -> dict[str, FloatArray]:
     power = np.maximum(-view.active_kw, 0.0) / 0.97
     lit = power > 0
@@ -243,6 +254,7 @@ _GROUPS: dict[_Group, str] = {
     _drive: "motor_current_a motor_speed_rpm drive_frequency_hz alarm_code",
     _pulses: "pulse_1_total pulse_2_total pulse_3_total pulse_4_total",
     _pieces: "pieces_count good_pieces_count",
+    _gas: "gas_volume_m3 gas_mass_kg",
     chilled_water: "chilled_water_leaving_temperature_c chilled_water_entering_temperature_c "
     "condenser_water_leaving_temperature_c condenser_water_entering_temperature_c chilled_water_setpoint_c "
     "evaporator_refrigerant_temperature_c condenser_refrigerant_temperature_c water_flow_m3h",

@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
+import tempfile
 import threading
 import uuid
 from collections.abc import Coroutine, Iterator
@@ -24,6 +26,29 @@ import pytest
 import structlog
 
 from emsd.servers import PrivateMosquitto, PrivatePostgres, temporary_folder
+
+# Workers are dealt whole files, so what takes longest goes first: else one of them works on alone in the end.
+_LONGEST_FIRST = (
+    "tests/bench/",
+    "tests/e2e/test_kill.py",
+    "tests/e2e/",
+    "tests/commissioning/",
+    "tests/dashboards/test_queries.py",
+    "tests/accounting/",
+    "tests/cli/test_commands.py",
+    "tests/ingest/",
+    "tests/api/",
+    "tests/servers/",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        items.sort(key=_turn_of)
+
+
+def _turn_of(item: pytest.Item) -> int:
+    return next((n for n, long in enumerate(_LONGEST_FIRST) if item.nodeid.startswith(long)), len(_LONGEST_FIRST))
 
 
 @dataclass(frozen=True)
@@ -85,10 +110,22 @@ def logging_of_its_own() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+# A database is some 700 files. To copy and drop them on a disk takes the kernel eight times as long as in memory, and
+# most of what hundreds of tests with a database each would cost. What is in memory survives a killed server as well.
+_MEMORY = Path("/dev/shm")  # noqa: S108 - temporary_folder makes an unguessable name in it
+_MEMORY_NEEDED_BYTES = 4 * 2**30
+
+
+def memory_or_disk() -> Path:
+    """Where servers of tests put their files: into memory where it is large (a container may have 64 MiB)."""
+    large = _MEMORY.is_dir() and os.access(_MEMORY, os.W_OK) and shutil.disk_usage(_MEMORY).free >= _MEMORY_NEEDED_BYTES
+    return _MEMORY if large else Path(tempfile.gettempdir())
+
+
 @pytest.fixture(scope="session")
 def servers_folder() -> Iterator[Path]:
     """A folder that the account the servers run as can reach; pytest's own folders are closed to it."""
-    with temporary_folder("emsd-tests-") as folder:
+    with temporary_folder("emsd-tests-", within=memory_or_disk()) as folder:
         yield folder
 
 

@@ -4,6 +4,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from emsd.collector import Collector, MeterHealth, MeterState, PlanEfficiency
 from emsd.metrics import ServiceMetrics
+from emsd.service.deriving import DerivingStats
 
 
 class Bus:
@@ -76,3 +77,23 @@ def test_each_meter_of_a_collector_is_scraped_with_its_totals_and_its_state() ->
         'emsd_meter_state{meter="incomer",state="degraded"} 1.0',
     ]
     assert 'emsd_meter_round_trip_seconds{meter="8"} 0.25' in lines
+
+
+def test_what_deriving_has_done_is_scraped_and_before_the_first_minute_there_is_no_last() -> None:
+    stats = DerivingStats(readings=12, failures=2, skipped=3, busy_s=1.5)
+    registry = CollectorRegistry()
+    registry.register(ServiceMetrics(dict, deriving=lambda: stats))
+
+    def scraped() -> list[str]:
+        lines = generate_latest(registry).decode().splitlines()
+        return [line for line in lines if line.startswith("emsd_deriving_")]
+
+    assert scraped() == [
+        "emsd_deriving_readings_total 12.0",
+        "emsd_deriving_failures_total 2.0",
+        "emsd_deriving_skipped_total 3.0",
+        "emsd_deriving_busy_seconds_total 1.5",
+        "emsd_deriving_last_timestamp_seconds NaN",
+    ]
+    stats.last_us = 1_780_000_020_000_000
+    assert scraped()[-1] == "emsd_deriving_last_timestamp_seconds 1.78000002e+09"

@@ -34,3 +34,12 @@ async def test_pieces_of_long_work_take_no_more_than_their_share_of_the_time() -
             time.sleep(piece_s)  # noqa: ASYNC251 - the piece
     # Before the first piece nothing is owed.
     assert turns.waited_s >= (pieces - 1) * 3 * piece_s
+
+
+async def test_work_that_somebody_waits_for_waits_for_no_turn() -> None:
+    turns = Turns(0.000_1)
+    with turns.at_once():
+        for _ in range(2):
+            async with turns:
+                time.sleep(0.01)  # noqa: ASYNC251 - the piece
+    assert turns.waited_s == 0.0

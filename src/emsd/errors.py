@@ -29,7 +29,7 @@
     |   +-- SpoolUnavailable        the spool takes nothing now (disk full, read-only, I/O error); tried again later
     |   +-- SpoolDamaged            a file of the spool is not what it was; what can be read of it is salvaged
     |   `-- SpoolInUse              another process has this spool
-    +-- UnknownProduct              a production count names a product that is not configured
+    +-- UnknownProduct              a production count names a product or stage that is not configured
     +-- ExportError                 a table could not be written
     |   `-- FormatUnavailable       this installation cannot write this format
     `-- NotifyError                 an on-call target did not take a notification; `.recoverable`: try again?
@@ -235,7 +235,7 @@ class SpoolInUse(IngestError):
 
 
 class UnknownProduct(EmsdError):
-    """A production count names a product that is not configured."""
+    """A production count names a product that is not configured, or a stage that it does not pass."""
 
 
 class ExportError(EmsdError):

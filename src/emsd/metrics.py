@@ -58,6 +58,13 @@ _ACCOUNTING: Final = (
     ("busy_s", "counter", "Time spent in passes, in seconds"),
     ("lag_s", "gauge", "How long the oldest minute that intervals do not reflect has been over, in seconds"),
 )
+_DERIVING: Final = (
+    ("readings", "counter", "Readings of derived meters written: residuals, deviations, demand"),
+    ("failures", "counter", "Minutes that the database refused or did not answer for; they are tried again"),
+    ("skipped", "counter", "Minutes that were never derived, because accounting or the database was behind"),
+    ("busy_s", "counter", "Time spent deriving, that of waiting for the database included, in seconds"),
+    ("last_timestamp_s", "gauge", "End of the last minute that was derived, in seconds since the epoch"),
+)
 _RETENTION: Final = (
     ("rounds", "counter", "Rounds of retention"),
     ("failures", "counter", "Rounds that the database refused"),
@@ -97,6 +104,8 @@ class ServiceMetrics(PrometheusCollector):
     meter_keys: Callable[[], dict[int, str]]
     pipeline: Callable[[], PipelineStats | None] = lambda: None
     accounting: Callable[[], AccountingStats | None] = lambda: None
+    deriving: Callable[[], object | None] = lambda: None
+    """A `emsd.service.deriving.DerivingStats`; the service knows the metrics, not the other way round."""
     retention: Callable[[], RetentionStats | None] = lambda: None
     alarms: Callable[[], AlarmStats | None] = lambda: None
     collectors: Callable[[], Sequence[Collector]] = tuple
@@ -111,6 +120,7 @@ class ServiceMetrics(PrometheusCollector):
             yield _commit_age(pipeline.commit_age)
         yield from _families("emsd_spool", _SPOOL, pipeline.spool if pipeline else None)
         yield from _families("emsd_accounting", _ACCOUNTING, self.accounting())
+        yield from _families("emsd_deriving", _DERIVING, self.deriving())
         yield from _families("emsd_retention", _RETENTION, self.retention())
         yield from _families("emsd_alarms", _ALARMS, self.alarms())
         yield from self._meters()

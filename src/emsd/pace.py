@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 __all__ = ["Turns", "room"]
@@ -46,10 +48,24 @@ class Turns:
         self._rest_per_work = 1 / share - 1
         self._began_s = 0.0
         self._next_s = 0.0
+        self._waits = True
         self.waited_s = 0.0
         """How long the work has waited for its turns so far [s]."""
 
+    @contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Wait for no turn within this block: whoever waits for the work wants nothing else done."""
+        waits, self._waits = self._waits, False
+        try:
+            yield
+        finally:
+            self._waits = waits
+
     async def __aenter__(self) -> None:
+        if not self._waits:
+            await asyncio.sleep(0)
+            self._began_s = time.monotonic()
+            return
         asked_s = time.monotonic()
         if asked_s < self._next_s:
             await asyncio.sleep(self._next_s - asked_s)

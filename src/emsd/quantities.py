@@ -133,6 +133,9 @@ QUANTITIES: Final[tuple[Quantity, ...]] = (
     _counter("steam_mass_kg", "kg", "Steam mass"),
     _gauge("steam_pressure_bar", "bar", -1.0, 400.0, "Steam pressure"),
     _gauge("steam_temperature_c", "degC", -20.0, 800.0, "Steam temperature"),
+    # Gases of Scope 1: fuel by volume, process gas and refrigerant by mass (see docs/carbon.md).
+    _counter("gas_volume_m3", "m3", "Gas volume"),
+    _counter("gas_mass_kg", "kg", "Gas mass"),
     # Pulse inputs, in the unit that one count stands for (kWh, m3, ...).
     _counter("pulse_1_total", "1", "Pulse input 1"),
     _counter("pulse_2_total", "1", "Pulse input 2"),

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from emsd.errors import SettingsError
 
-__all__ = ["SigningKey", "create_key", "fingerprint_of", "is_signed", "load_key"]
+__all__ = ["SigningKey", "create_key", "fingerprint_of", "is_signed", "load_key", "public_key_pem"]
 
 _OTHERS: Final = 0o077
 """Rights of everybody but the owner."""
@@ -88,6 +88,13 @@ def load_key(path: Path) -> SigningKey:
 def fingerprint_of(public_key: str) -> str:
     """Return the short name of a public key for people: SHA-256 of its 32 bytes, in hexadecimal."""
     return f"SHA256:{hashlib.sha256(base64.b64decode(public_key)).hexdigest()}"
+
+
+def public_key_pem(public_key: str) -> bytes:
+    """Return a public key as openssl and others read it (SubjectPublicKeyInfo in PEM, RFC 8410)."""
+    return Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key)).public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
 
 
 def is_signed(document: bytes, signature: bytes, public_key: str) -> bool:

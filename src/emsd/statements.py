@@ -119,7 +119,10 @@ async def changes_since(pool: Pool, row: StatementRow, *, now: datetime) -> list
     frozen = row.content()
     zone = ZoneInfo(frozen.inputs.site.time_zone)
     first_day, end_day = (each.astimezone(zone).date() for each in (row.period_from, row.period_to))
-    live = await read_ledger_inputs(pool, row.site_id, first_day, end_day, now=now)
+    try:
+        live = await read_ledger_inputs(pool, row.site_id, first_day, end_day, now=now)
+    except LedgerRefused as error:
+        return [Change("the ledger of this time", "was read", f"cannot be read any more: {error}")]
     changes = input_changes(frozen.inputs, live)
     if changes:
         changes += result_changes(frozen.results, await asyncio.to_thread(compute, live))

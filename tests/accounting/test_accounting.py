@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncIterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -184,20 +184,36 @@ async def test_a_reading_of_last_week_changes_last_weeks_intervals(pool: Pool) -
     assert [row["kwh"] for row in halves] == pytest.approx([50.0, 10.0])
 
 
-async def test_a_local_day_that_loses_an_hour_has_23_hours_of_energy(pool: Pool) -> None:
-    def constant_100_kw(hours: int) -> list[Reading]:
-        return [
-            reading_of(SLOW, START + timedelta(minutes=5 * step), {"energy_import_kwh": 100.0 * step / 12})
-            for step in range(hours * 12 + 1)
-        ]
-
-    await store(pool, constant_100_kw(48))
-    await accounting(pool, START + timedelta(days=4)).run_until_clean()
-    days = await pool.fetch("SELECT day, energy_import_kwh, coverage, bucket FROM interval_1d ORDER BY day")
-    assert [str(row["day"]) for row in days] == ["2026-03-28", "2026-03-29", "2026-03-30", "2026-03-31"]
-    assert [row["energy_import_kwh"] for row in days[:3]] == pytest.approx([100.0, 2300.0, 2400.0])
+@pytest.mark.parametrize(("day", "hours"), [(date(2026, 3, 29), 23), (date(2026, 10, 25), 25)])
+async def test_a_local_day_that_loses_or_gains_an_hour_has_23_or_25_hours_of_energy(
+    pool: Pool, day: date, hours: int
+) -> None:
+    """100 kW from 23:00 before until 01:00 after the day after, in quarter hours and local days of Berlin."""
+    begin = datetime.combine(day, time(), BERLIN).astimezone(UTC) - timedelta(hours=1)
+    await store(
+        pool,
+        [
+            reading_of(SLOW, begin + timedelta(minutes=5 * step), {"energy_import_kwh": 100.0 * step / 12})
+            for step in range((1 + hours + 24) * 12 + 1)
+        ],
+    )
+    await accounting(pool, begin + timedelta(days=4)).run_until_clean()
+    days = await pool.fetch(
+        "SELECT day, bucket, energy_import_kwh, coverage, sample_count FROM interval_1d ORDER BY day"
+    )
+    assert [row["day"] - day for row in days] == [timedelta(days=n) for n in (-1, 0, 1, 2)]
+    assert [row["energy_import_kwh"] for row in days[:3]] == pytest.approx([100.0, 100.0 * hours, 2400.0])
     assert days[3]["energy_import_kwh"] is None, "one sample at its first instant is not a kWh, and not 0 kWh"
-    assert days[1]["coverage"] == pytest.approx(1.0)
+    assert [row["coverage"] for row in days[:3]] == pytest.approx([1 / 24, 1.0, 1.0])
+    assert [row["sample_count"] for row in days] == [12, 12 * hours, 288, 1]
+    assert [row["bucket"] for row in days[1:3]] == [begin + timedelta(hours=1), begin + timedelta(hours=1 + hours)]
+    quarters = await pool.fetch(
+        "SELECT energy_import_kwh AS kwh, coverage FROM interval_15m WHERE bucket >= $1 AND bucket < $2",
+        begin + timedelta(hours=1),
+        begin + timedelta(hours=1 + hours),
+    )
+    assert len(quarters) == 4 * hours
+    assert {(round(row["kwh"], 6), round(row["coverage"], 6)) for row in quarters} == {(25.0, 1.0)}
 
 
 async def test_a_meter_without_a_counter_integrates_its_power_as_generation_when_negative(pool: Pool) -> None:

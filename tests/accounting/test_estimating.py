@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from emsd.accounting import Accounting, MeterAccount
-from emsd.accounting.estimating import Estimating, day_classes
+from emsd.accounting.calendar_days import day_classes
+from emsd.accounting.estimating import Estimating
 from emsd.energy import BUCKET_15M_US, bucket_edges, datetime_to_us, local_day_edges
 from emsd.energy.counters import CounterRules
-from emsd.energy.like_days import DayClass
+from emsd.energy.like_days import DayClass, class_of_weekday
 from emsd.plant.models import Plant
 from emsd.plant.tariff import Tariff
 from emsd.readings import Reading, reading_of
@@ -307,6 +308,25 @@ async def test_an_estimate_whose_readings_retention_has_dropped_stays_as_it_is(p
     assert await estimates(pool) == before
 
 
+async def test_best_energy_of_quarter_hours_that_retention_has_dropped_is_not_told_and_that_of_their_days_is(
+    pool: Pool,
+) -> None:
+    await Keeper(pool).take(history(5, [THURSDAY_MORNING]))
+    await _insert_meters(pool)
+    by_day = await pool.fetch("SELECT * FROM best_1d ORDER BY day")
+    assert await pool.fetchval("SELECT sum(estimated_import_kwh) FROM best_15m") > 0
+    kept_from = MONDAY + timedelta(days=4)
+    await pool.execute("DELETE FROM interval_15m WHERE bucket < $1", kept_from)
+    await pool.execute("INSERT INTO retention_horizon (tier, kept_from) VALUES ('15m', $1)", kept_from)
+    assert await pool.fetchval("SELECT min(bucket) FROM best_15m") == kept_from
+    edges = bucket_edges(datetime_to_us(MONDAY), datetime_to_us(MONDAY + timedelta(days=5)), BUCKET_15M_US)
+    async with snapshot(pool, "test") as connection:
+        best = (await read_best_energy(connection, [COUNTER], "15m", edges))[COUNTER]
+    assert np.isnan(best.import_kwh[: 4 * 96]).all()
+    assert np.isfinite(best.import_kwh[4 * 96 :]).all()
+    assert await pool.fetch("SELECT * FROM best_1d ORDER BY day") == by_day
+
+
 async def test_a_pass_over_live_meters_looks_at_no_estimate(pool: Pool) -> None:
     keeper = Keeper(pool, MONDAY + timedelta(days=1))
     await keeper.take(history(1))
@@ -317,6 +337,42 @@ async def test_a_pass_over_live_meters_looks_at_no_estimate(pool: Pool) -> None:
             assert await keeper.estimating.after_pass(connection, changed) is False
     assert len(seen) <= 4, "a pass must not cost more than marking and looking for what is due"
     assert not await pool.fetchval("SELECT count(*) FROM estimate_due")
+
+
+async def test_a_day_that_becomes_a_holiday_changes_what_rests_on_it_and_nothing_else(pool: Pool) -> None:
+    keeper = Keeper(pool)
+    tuesday: Outage = (timedelta(days=1, hours=7), timedelta(hours=3))
+    await keeper.take(history(5, [THURSDAY_MORNING, tuesday]))
+    await keeper.an_hour_later()  # what days were is recorded
+    before = await estimates(pool)
+    of_thursday = MONDAY + timedelta(days=3, hours=12)
+    assert before[of_thursday]["basis_days"] == [date(2026, 3, 2), date(2026, 3, 3), date(2026, 3, 4)]
+    await pool.execute("UPDATE estimate_15m SET computed_at = '2000-01-01'")
+
+    async def with_holidays(*holidays: date) -> None:
+        """Go by another calendar, as after the plant file was read anew, or by a service that starts with it."""
+
+        def class_of(day: date) -> DayClass:
+            return DayClass.SUNDAY_OR_HOLIDAY if day in holidays else class_of_weekday(day)
+
+        keeper.estimating.adopt(ACCOUNTS, BERLIN, class_of=class_of)
+        await keeper.accounting.run_until_clean()
+
+    async def made_anew() -> int:
+        return int(await pool.fetchval("SELECT count(*) FROM estimate_15m WHERE computed_at > '2000-01-01'"))
+
+    await with_holidays(date(2026, 5, 1))
+    assert await made_anew() == 0, "a holiday more than a month after the last estimate changes none"
+    await with_holidays(date(2026, 3, 3))
+    after = await estimates(pool)
+    # Wednesday and Monday are left, and Friday comes to help.
+    assert after[of_thursday]["basis_days"] == [date(2026, 3, 2), date(2026, 3, 4), date(2026, 3, 6)]
+    assert after[MONDAY + timedelta(days=1, hours=8)]["method"] == "even", "no other holiday is like Tuesday"
+    assert await made_anew() == len(before)
+    await pool.execute("UPDATE estimate_15m SET computed_at = '2000-01-01'")
+    await with_holidays(date(2026, 3, 3))
+    await keeper.an_hour_later()
+    assert await made_anew() == 12, "only Tuesday's, which rest on fewer than three days"
 
 
 def with_tariffs(*tariffs: Tariff) -> Plant:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -21,6 +22,7 @@ from emsd.errors import BadRow, EventRefused
 from emsd.readings import Reading, instant_us, reading_of
 from emsd.store.identity import _Seen as Seen
 from emsd.store.identity import _store as store_identities
+from emsd.store.intervals import lead_accounting
 from emsd.store.meter_events import EventRow, add_event, list_events, read_events, withdraw_event
 from emsd.store.pool import Pool, open_pool
 from emsd.store.readings import ReadingWriter
@@ -223,6 +225,12 @@ async def test_what_cannot_be_written_is_refused_with_its_cure_and_marks_nothing
     for event, meter, supersedes, words in (
         (MeterEvent(EventKind.RESET, instant_us(LATER) + 1), METER, None, "is not between the year 2000 and now"),
         (MeterEvent(EventKind.RESET, -1), METER, None, "is not between the year 2000 and now"),
+        (
+            MeterEvent(EventKind.RESET, at_us(-1440 * 400)),
+            METER,
+            None,
+            "days from the nearest reading .* check the year",
+        ),
         (MeterEvent(EventKind.RESET, at_us(-90)), METER, None, "says the same already"),
         (MeterEvent(EventKind.RESET, at_us(1)), METER, row.event_id, "counts no more; supersede 2"),
         (MeterEvent(EventKind.RESET, at_us(1)), OTHER, 2, "is one of meter m1000001"),
@@ -230,10 +238,50 @@ async def test_what_cannot_be_written_is_refused_with_its_cure_and_marks_nothing
     ):
         with pytest.raises(EventRefused, match=words):
             await add(pool, event, meter=meter, supersedes=supersedes)
+    with pytest.raises(EventRefused, match="how the service signs its own entries"):
+        await withdraw_event(pool, 2, author=" EMSD", note="it was me")
+    with pytest.raises(EventRefused, match="how the service signs its own entries"):
+        await add_event(pool, METER, first, author="emsd", note="it was me", now=LATER)
     with pytest.raises(EventRefused, match="counts no more"):
         await withdraw_event(pool, row.event_id, author="l.wei", note="wrong meter")
     assert await pool.fetchval("SELECT count(*) FROM meter_event") == 2
     assert await pool.fetchval("SELECT count(*) FROM dirty_interval") == 0
+
+
+async def test_what_counts_from_the_beginning_or_for_ever_marks_only_what_there_is(pool: Pool) -> None:
+    await store(pool, counter_of(METER, [(minute, 1000.0 + minute) for minute in range(5, 15)]))
+    await accounting(pool).run_until_clean()
+    since_ever = instant_us(datetime(2000, 1, 2, tzinfo=UTC))
+    till_ever = instant_us(datetime(2990, 1, 1, tzinfo=UTC))
+    for event in (
+        MeterEvent(EventKind.CT_RATIO, since_ever, factor=2.0),
+        MeterEvent(EventKind.HOLD_OUT, since_ever, until_us=till_ever, counter="export_kwh", low_kwh=0, high_kwh=1),
+    ):
+        await add(pool, event)
+        marked = await pool.fetchrow("SELECT count(*), min(bucket), max(bucket) FROM dirty_interval")
+        assert marked is not None
+        assert tuple(marked) == (10, at(5), at(14)), event
+        await accounting(pool).run_until_clean()
+        assert await totals(pool) == pytest.approx([18.0] * 3)
+
+
+async def test_an_event_waits_for_the_pass_that_does_not_know_it_and_marks_what_that_computed(pool: Pool) -> None:
+    """A pass has read the events, takes a reading that has just come, and commits while the event is being written."""
+    await store(pool, counter_of(METER, [(minute, 1000.0 + minute) for minute in range(10)]))
+    await accounting(pool).run_until_clean()
+    async with pool.acquire() as connection, connection.transaction():
+        assert await lead_accounting(connection)
+        adding = asyncio.create_task(add(pool, MeterEvent(EventKind.CT_RATIO, at_us(5), factor=2.0)))
+        waiting = "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)"
+        async with asyncio.timeout(30):
+            while not adding.done() and not await pool.fetchval(waiting):  # noqa: ASYNC110 - the database knows
+                await asyncio.sleep(0.02)
+        assert not adding.done()
+        await store(pool, counter_of(METER, [(12, 1012.0)]))
+        await connection.execute("DELETE FROM dirty_interval")
+    await adding
+    await accounting(pool).run_until_clean()
+    assert await totals(pool) == pytest.approx([5.0 + 2 * 7.0] * 3)
 
 
 async def seen(pool: Pool, serial: str, minute: float) -> None:

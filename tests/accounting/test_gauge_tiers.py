@@ -144,6 +144,26 @@ async def test_marks_wait_for_an_accounting_that_knows_the_gauges(pool: Pool) ->
     assert await pool.fetchval("SELECT count(*) FROM gauge_15m") == 1
 
 
+async def test_a_reading_for_a_quarter_hour_whose_others_retention_has_dropped_leaves_it_as_it_is(pool: Pool) -> None:
+    now = START + timedelta(hours=2)
+    keeper = Accounting(pool, {}, BERLIN, gauges=GAUGES, now=lambda: now)
+    minutes = [START + timedelta(minutes=minute) for minute in (3, 9, 20)]
+    await store(pool, [reading_of(SILENT, when, {"room_pressure_pa": 12.0}) for when in minutes])
+    await keeper.run_until_clean()
+    await pool.execute(
+        "INSERT INTO retention_horizon (tier, kept_from) VALUES ('raw', $1)", START + timedelta(minutes=15)
+    )
+    await pool.execute("DELETE FROM reading WHERE time < $1", START + timedelta(minutes=15))
+    late = (START + timedelta(minutes=4), START + timedelta(minutes=21))
+    await store(pool, [reading_of(SILENT, when, {"room_pressure_pa": 90.0}) for when in late])
+    # As a recomputation marks them, whatever readings came.
+    await pool.execute("INSERT INTO dirty_gauge (bucket, meter_id) VALUES ($1, $2)", START, SILENT)
+    await keeper.run_until_clean()
+    found = await tier(pool, "gauge_15m", "bucket")
+    assert list(found.values()) == [[12.0, 12.0, 12.0, 2.0], [12.0, 51.0, 90.0, 2.0]]
+    assert await pool.fetchval("SELECT count(*) FROM dirty_gauge") == 0
+
+
 def test_codes_have_no_mean_and_power_stands_in_the_intervals() -> None:
     assert not TIERED_GAUGES & {"run_state", "alarm_code", "active_power_kw", "energy_import_kwh"}
     assert {"discharge_pressure_bar", "water_flow_m3h", "room_temperature_c"} <= TIERED_GAUGES

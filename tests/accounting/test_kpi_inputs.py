@@ -157,15 +157,20 @@ class World:
         return readings
 
 
+def load(folder: Path, plant: dict[str, Any]) -> LoadedPlant:
+    """Write a plant and PROFILES into a folder, and load it."""
+    (folder / "profiles").mkdir()
+    for each in PROFILES:
+        with (folder / "profiles" / f"{each['profile']}.yaml").open("w") as file:
+            YAML().dump(each, file)
+    with (folder / "plant.yaml").open("w") as file:
+        YAML().dump(plant, file)
+    return load_plant(folder / "plant.yaml", environ={})
+
+
 @pytest.fixture
 async def world(database_url: str, tmp_path: Path) -> AsyncIterator[World]:
-    (tmp_path / "profiles").mkdir()
-    for each in PROFILES:
-        with (tmp_path / "profiles" / f"{each['profile']}.yaml").open("w") as file:
-            YAML().dump(each, file)
-    with (tmp_path / "plant.yaml").open("w") as file:
-        YAML().dump(PLANT, file)
-    loaded = load_plant(tmp_path / "plant.yaml", environ={})
+    loaded = load(tmp_path, PLANT)
     async with open_pool(database_url, max_size=4) as pool:
         yield World(pool, loaded, await sync_plant(pool, loaded.plant, loaded.profiles))
 

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from emsd.accounting import Accounting, MeterAccount
+from emsd.accounting import Accounting, MeterAccount, recomputing
 from emsd.accounting.recomputing import pieces_of
 from emsd.accounting.request import ask, changes, follow
 from emsd.accounting.versions import CODE_VERSION, fingerprint, rules_of
@@ -231,6 +231,10 @@ async def test_what_belongs_to_a_pass_commits_with_it_or_not_at_all(pool: Pool) 
     assert not await accounting.run_once()
     assert await pool.fetchval("SELECT count(*) FROM quantity WHERE name = 'noted'") == 1
     assert given[0] == given[1]
+    unknown = "SELECT count(*) FROM interval_1m LEFT JOIN accounting_version AS used ON version_id = version"
+    assert await pool.fetchval(f"{unknown} WHERE used.version_id IS NULL") == 0, (
+        "versions of a pass that failed are gone"
+    )
     assert {meter_id: len(minutes) for meter_id, minutes in given[1].items()} == {PRESS: 60, OVEN: 60}
 
 
@@ -246,7 +250,8 @@ def test_pieces_cover_every_meter_and_quarter_hour_once(count: int, newest_first
     assert len({(each.from_, tuple(each.meter_ids or ())) for each in pieces}) == len(pieces)
     begins = [each.from_ for each in pieces]
     assert begins == sorted(begins, reverse=newest_first)
-    assert all((each.to - each.from_).total_seconds() * len(each.meter_ids or ()) <= 8_000_000 for each in pieces)
+    most = recomputing._SAMPLES_PER_PIECE
+    assert all((each.to - each.from_).total_seconds() * len(each.meter_ids or ()) <= most for each in pieces)
 
 
 def test_a_fingerprint_differs_with_every_rule_and_with_nothing_else() -> None:

@@ -62,14 +62,14 @@ def history(days: int, *, seed: int) -> list[Reading]:
         when = START + timedelta(minutes=minute, seconds=chance.uniform(0, 50))
         taken, given, slow = taken + 4 * chance.random(), given + 0.04, slow + 2.0
         values: dict[str, float | None] = {"active_power_kw": 30.0, "voltage_l1_n_v": chance.uniform(220, 240)}
-        values["energy_import_kwh"] = 0.0 if chance.random() < 0.01 else taken
+        # Of two zeros before each midnight only what stands before them tells what they are.
+        values["energy_import_kwh"] = 0.0 if chance.random() < 0.01 or minute % 1440 >= 1432 else taken
         if minute % 500 == 8:
             values["energy_export_kwh"] = given
         readings.append(reading_of(FAST, when, values))
         if minute % 60 == 40:
             readings.append(reading_of(SLOW, when, {"energy_import_kwh": slow}))
-        if minute % 8 == 0:
-            readings.append(reading_of(BY_POWER, when, {"active_power_kw": chance.uniform(-50, 50)}))
+        readings.append(reading_of(BY_POWER, when, {"active_power_kw": chance.uniform(-50, 50)}))
     return readings
 
 
@@ -137,9 +137,12 @@ async def test_what_follows_dropped_readings_is_computed_as_if_they_were_still_t
     await mark_around(pool, MIDNIGHTS[2])
     await accounting(pool).run_until_clean()
     assert await tables(pool) == before
-    assert (
-        await pool.fetchval("SELECT max(count) FROM (SELECT count(*) FROM reading_tail GROUP BY meter_id) AS s") <= 48
+    kept = await pool.fetch(
+        "SELECT meter_id, count(energy_import_kwh), count(energy_export_kwh), count(active_power_kw) FROM reading_tail"
+        " GROUP BY meter_id ORDER BY meter_id"
     )
+    # Of each series the last 16 of two days; the seldom one spoke six times, and its sisters with it.
+    assert [tuple(row) for row in kept] == [(FAST, 16 + 6, 6, 16 + 6), (SLOW, 16, 0, 0), (BY_POWER, 0, 0, 16)]
 
 
 async def test_a_reading_that_comes_after_its_day_was_dropped_changes_no_interval_and_is_counted(pool: Pool) -> None:
@@ -164,7 +167,14 @@ async def test_a_reading_that_comes_after_its_day_was_dropped_changes_no_interva
     # What came too late goes with the next round, and leaves the horizon where it is.
     await retention(pool, raw=2).run_once()
     assert await pool.fetchval("SELECT min(time) FROM reading") >= MIDNIGHTS[2]
-    assert await pool.fetchval("SELECT kept_from FROM retention_horizon WHERE tier = 'raw'") == MIDNIGHTS[2]
+    horizon = "SELECT kept_from FROM retention_horizon WHERE tier = 'raw'"
+    assert await pool.fetchval(horizon) == MIDNIGHTS[2]
+    await store(pool, [reading_of(FAST, MIDNIGHTS[0] + timedelta(hours=6), {"energy_import_kwh": 1.0})])
+    await keeper.run_until_clean()
+    tail = await pool.fetch("SELECT * FROM reading_tail ORDER BY meter_id, time")
+    await retention(pool, raw=2).run_once()
+    assert await pool.fetchval(horizon) == MIDNIGHTS[2], "also where all of what came too late is older than that"
+    assert await pool.fetch("SELECT * FROM reading_tail ORDER BY meter_id, time") == tail
 
 
 async def test_what_is_still_dirty_is_not_dropped(pool: Pool) -> None:
@@ -178,6 +188,19 @@ async def test_what_is_still_dirty_is_not_dropped(pool: Pool) -> None:
     await dropping.run_once()
     assert dropping.stats.chunks_dropped == 0
     await accounting(pool).run_until_clean()
+    await pool.execute("INSERT INTO kpi_source VALUES (1, 'pieces', 1, 'counter', 1000001, 'pieces_count', true)")
+    await pool.execute("UPDATE meter SET kind = 'virtual' WHERE meter_id = 1000002")
+    # Asset 77 has no inputs, so nobody will ever come for its mark.
+    at = "'2026-02-02T06:00Z'"
+    for table, values, waits in (
+        ("dirty_asset_quarter", f"(1, {at}), (77, {at})", "asset_id = 1"),
+        ("estimate_due", f"(1000001, {at})", "true"),
+        ("virtual_meter", "(1000002, 'x', 'unknown', '2026-02-09Z')", "true"),
+    ):
+        await pool.execute(f"INSERT INTO {table} VALUES {values}")
+        await dropping.run_once()
+        assert dropping.stats.chunks_dropped == 0, table
+        await pool.execute(f"DELETE FROM {table} WHERE {waits}")
     await dropping.run_once()
     assert dropping.stats.chunks_dropped == 3, "two days of readings, and the week of minutes that they are in"
     assert await pool.fetchval("SELECT count(*) FROM interval_15m WHERE meter_id = $1", FAST) == 2 * 96
@@ -214,6 +237,17 @@ async def test_dropped_minutes_seal_their_time_although_readings_are_left(pool: 
     assert late.stats.minutes_sealed == 1
 
 
+async def test_inputs_of_key_figures_go_with_the_quarter_hours(pool: Pool) -> None:
+    begins = (START - 90 * DAY, START)
+    await pool.executemany(
+        "INSERT INTO asset_15m (asset_id, bucket, pieces) VALUES (1, $1, 3)", [(each,) for each in begins]
+    )
+    await retention(pool, quarters=30).run_once()
+    rows = await pool.fetch("SELECT bucket FROM asset_15m")
+    assert [row["bucket"] for row in rows] == [START]
+    assert START - 90 * DAY < await pool.fetchval("SELECT kept_from FROM retention_horizon WHERE tier = '15m'") <= START
+
+
 def test_a_local_day_of_which_quarter_hours_are_gone_is_sealed_as_a_whole() -> None:
     assert Horizons().sealed_before(BERLIN) is None
     midnight_utc = datetime(2026, 2, 3, tzinfo=UTC)
@@ -233,6 +267,8 @@ async def test_compression_is_set_up_where_the_edition_has_it_and_nowhere_else(p
     )
     assert statements[1] == "SELECT add_compression_policy('reading', INTERVAL '14 days', if_not_exists => true)"
     assert any("gauge_15m SET" in each and "'meter_id, quantity_id'" in each for each in statements)
+    assert any("asset_15m SET" in each and "'asset_id'" in each and "'bucket'" in each for each in statements)
+    assert "SELECT add_compression_policy('asset_15m', INTERVAL '60 days', if_not_exists => true)" in statements
     assert not any("interval_1m" in each for each in statements)
     async with session(pool, "look") as connection:
         edition = await connection.fetchval("SELECT current_setting('timescaledb.license')")

@@ -203,7 +203,7 @@ async def serve(app: FastAPI) -> AsyncIterator[str]:
     server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None, timeout_graceful_shutdown=1))
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(server.serve(), name="uvicorn")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not server.started and not running.done():  # noqa: ASYNC110 - uvicorn has no event
                 await asyncio.sleep(0.01)
         host, port = server.servers[0].sockets[0].getsockname()

@@ -48,6 +48,8 @@ async def test_every_bus_against_its_children_in_the_order_of_the_tree(open_clie
     incomer, fab = body["buses"]
     assert (incomer["bus"], incomer["parent"], incomer["depth"]) == ("incomer", None, 0)
     assert (fab["bus"], fab["parent"], fab["depth"]) == ("fab-feeder", "incomer", 1)
+    assert (incomer["residual_kind"], incomer["band_percent"], incomer["band_kw"]) == ("losses", [0, 5], [0, 2.5])
+    assert (fab["residual_kind"], fab["band_percent"], fab["band_kw"]) == (None, None, None)
     assert incomer["measured_kwh"] == pytest.approx(60)
     assert incomer["children_kwh"] == pytest.approx(57)
     assert incomer["supply_kwh"] == pytest.approx(72)

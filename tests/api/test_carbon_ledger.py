@@ -2,25 +2,35 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import sys
 from collections.abc import Mapping
-from datetime import UTC, date, datetime
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
+from emsd.api import ApiDependencies, create_app
+from emsd.energy.factors import HourlyFactor
 from emsd.signing import create_key, is_signed
 from emsd.statements import Wanted, create_statement
+from emsd.store.carbon_factors import FactorFile, import_hours, withdraw_import
 from emsd.store.statements import statement_numbered
 from emsd.store.tokens import create_token
-from tests.api.conftest import METER_ID, REGION
+from tests.api.conftest import METER_ID, REGION, serve
 
 if TYPE_CHECKING:
     from tests.api.conftest import Factory, OpenClient
 
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "carbon.md"
 NOW = datetime(2026, 4, 20, 12, 7, tzinfo=UTC)
 MARCH, APRIL = datetime(2026, 2, 28, 23, tzinfo=UTC), datetime(2026, 3, 31, 22, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 HOURS = 743
 """Of March in Europe/Berlin, which loses one to summer time."""
 MONTH = {"from": "2026-03-01", "to": "2026-04-01"}
@@ -116,6 +126,42 @@ async def test_without_a_range_it_is_the_year_up_to_the_last_quarter_of_an_hour(
     assert factory.url
 
 
+async def test_every_figure_goes_by_the_factor_of_the_hour_where_there_is_one(
+    factory: Factory, open_client: OpenClient
+) -> None:
+    """10 March, 1,000 kWh an hour: hours of 0.1, 0.2, ..., 2.4 kg/kWh until another import, 0.5 on all other days."""
+    await fill_march(factory, {"incomer": (1000.0, 0.0)})
+    begin, end = datetime(2026, 3, 9, 23, tzinfo=UTC), datetime(2026, 3, 10, 23, tzinfo=UTC)
+    day = {"from": "2026-03-10", "to": "2026-03-11"}
+    client = open_client(end + timedelta(seconds=20), plant_age_s=0.0)
+
+    async def figures() -> list[float]:
+        span = {"from": begin.isoformat(), "to": end.isoformat(), "carbon": "true"}
+        ledger = (await client.get("/api/v1/carbon/ledger", params=day)).json()["total"]["location_kg"]
+        (group,) = (await client.get("/api/v1/energy/sums", params=span)).json()["groups"]
+        rolling = (await client.get("/api/v1/carbon/rolling", params={"window": ["24h", "month_to_date"]})).json()
+        full_day, month = (each["kg_co2"] for each in rolling["windows"])
+        return [ledger, group["periods"][0]["kg_co2"], full_day, month - 9 * 24 * 500]
+
+    assert await figures() == pytest.approx([12_000] * 4)
+    hours = [HourlyFactor(begin + n * HOUR, begin + (n + 1) * HOUR, Decimal(n + 1) / 10, "grid") for n in range(24)]
+    await import_hours(factory.pool, FactorFile(REGION, "location", "a.csv", "a", "l.wei", hours))
+    assert await figures() == pytest.approx([30_000] * 4)
+    rolling = (await client.get("/api/v1/carbon/rolling", params={"window": "7d"})).json()["windows"][0]
+    assert [(each["resolution"], each["kg_per_kwh"], each["version"]) for each in rolling["factors"]] == [
+        ("period", 0.5, 1), ("hour", None, 1),
+    ]  # fmt: skip
+    (listed,) = (await client.get("/api/v1/carbon/factors")).json()["factors"][:1]
+    assert (listed["method"], listed["in_force"]) == ("location", True), "23:00 has no factor of its own any more"
+    revised = [replace(each, kg_per_kwh=Decimal(1)) for each in hours[:12]]
+    await import_hours(factory.pool, FactorFile(REGION, "location", "b.csv", "b", "l.wei", revised))
+    assert await figures() == pytest.approx([12_000 + 22_200] * 4)
+    await withdraw_import(factory.pool, REGION, "location", 2, author="l.wei", note="of another region")
+    assert await figures() == pytest.approx([30_000] * 4)
+    await withdraw_import(factory.pool, REGION, "location", 1, author="l.wei", note="the same")
+    assert await figures() == pytest.approx([12_000] * 4)
+
+
 @pytest.mark.parametrize(
     ("params", "status", "field"),
     [
@@ -186,6 +232,14 @@ async def test_a_statement_can_be_checked_here_and_with_tools_of_ones_own(
     document = (await client.get(f"/api/v1/carbon/statements/{number}/document")).content
     assert hashlib.sha256(document).hexdigest() == one["sha256"]
     assert is_signed(document, (await statement_numbered(factory.pool, 1, number)).signature, one["public_key"])
+    script = DOCUMENTATION.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    app = create_app(ApiDependencies(factory.pool, 1, CollectorRegistry(), now=lambda: NOW))
+    async with serve(app) as url:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", script, f"{url}/api/v1/carbon/statements/{number}", stdout=asyncio.subprocess.PIPE
+        )
+        told, _ = await process.communicate()
+    assert told.decode() == f"signed by {one['key_fingerprint']} 371500 kg\n"
     proof = (await client.get(f"/api/v1/carbon/statements/{number}/verification")).json()
     assert (proof["holds"], proof["problems"], proof["changed_since"]) == (True, [], [])
     await factory.add_factor(0.4, MARCH)

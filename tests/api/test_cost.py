@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
+from emsd.energy.events import EventKind, MeterEvent
+from emsd.readings import instant_us
 from emsd.store.gauges import quantity_ids
+from emsd.store.meter_events import add_event
 from emsd.store.tariff import sync_tariffs
 from tests.api.conftest import METER_ID
 from tests.store.test_tariff import NEW, OLD, plant
@@ -131,6 +134,30 @@ async def test_a_part_of_the_site_is_charged_for_its_own_hours(factory: Factory,
     assert await energy_cost("area", "utility") == pytest.approx(80 * 0.1 + 80 * 0.3)
 
 
+async def test_an_inverter_that_sleeps_adds_nothing_and_one_that_never_spoke_leaves_the_consumption_unknown(
+    factory: Factory, open_client: OpenClient
+) -> None:
+    """20 kWh a quarter hour at the feeder; an inverter beside it that counts export only, 5 kWh of which are used."""
+    await use(factory, TARIFF)
+    noon = datetime(2026, 5, 4, 10, tzinfo=UTC)
+    half_an_hour = {
+        "from_": noon,
+        "to": noon + timedelta(minutes=30),
+        "per": "total",
+        "scope": "area",
+        "key": "utility",
+    }
+    await quarters(factory, "compressor-feeder", noon, noon + timedelta(minutes=30), drawn=20.0)
+    await quarters(factory, "pv", noon, noon + timedelta(minutes=15), drawn=None, given=5.0)
+    client = open_client(NOW)
+    (row,) = (await cost(client, **half_an_hour))["rows"]
+    assert (row["drawn_kwh"], row["energy_cost"]) == (pytest.approx(40), pytest.approx(12))
+    assert (row["coverage"], row["given_kwh"]) == (pytest.approx(0.75), None)
+    await factory.execute("DELETE FROM interval_15m WHERE meter_id = $1", METER_ID["pv"])
+    (row,) = (await cost(client, **half_an_hour))["rows"]
+    assert (row["drawn_kwh"], row["energy_cost"], row["coverage"]) == (None, None, 0.5)
+
+
 async def test_energy_without_a_price_has_no_cost_and_a_month_without_demand_no_total(
     factory: Factory, open_client: OpenClient
 ) -> None:
@@ -234,6 +261,89 @@ async def test_the_power_factor_of_a_month_comes_from_its_counters_or_from_react
     made = (await cost(client, from_=MARCH, to=APRIL))["rows"][0]["bill"]
     assert (made["reactive_kvarh"], made["reactive_source"]) == (pytest.approx(1857.5), "power")
     assert made["power_factor_percent"] == 2.5
+
+
+async def test_the_power_factor_goes_through_a_swap_and_other_current_transformers(
+    factory: Factory, open_client: OpenClient
+) -> None:
+    """2 kvarh an hour by the device: for ten days, then by a new one, and from the 20th on times 3."""
+    await use(factory, TARIFF | {"power_factor": {"standard": 0.9}, "demand_charge": None})
+    await quarters(factory, "incomer", MARCH, APRIL, drawn=1.0)
+    swapped, other = MARCH + timedelta(days=10), MARCH + timedelta(days=20)
+    await factory.execute(
+        "INSERT INTO reading (time, meter_id, reactive_energy_import_kvarh)"
+        " SELECT time, $1, CASE WHEN time < $4 THEN 90000 ELSE 500 END + 2 * extract(epoch FROM time - $2) / 3600"
+        " FROM generate_series($2::timestamptz, $3::timestamptz, '10 minutes') AS time",
+        METER_ID["incomer"], MARCH, APRIL, swapped,
+    )  # fmt: skip
+    for event in (
+        MeterEvent(EventKind.SWAP, instant_us(swapped)),
+        MeterEvent(EventKind.CT_RATIO, instant_us(other), factor=3.0),
+    ):
+        await add_event(factory.pool, METER_ID["incomer"], event, author="l.wei", note="a test", now=NOW)
+    made = (await cost(open_client(NOW), from_=MARCH, to=APRIL))["rows"][0]["bill"]
+    # The hour of the swap is unknown, and nothing is invented for it.
+    hours = 743 - 1 + 2 * (APRIL - other) / timedelta(hours=1)
+    assert made["reactive_kvarh"] == pytest.approx(2 * hours)
+
+
+async def test_the_counter_of_a_meter_that_is_polled_once_an_hour_gives_a_power_factor(
+    factory: Factory, open_client: OpenClient
+) -> None:
+    """Its readings come at 40 minutes past the hour: 2 kvarh an hour, and a kilowatt-hour a quarter hour."""
+    await use(factory, TARIFF | {"power_factor": {"standard": 0.9}, "demand_charge": None})
+    await quarters(factory, "incomer", MARCH, APRIL, drawn=1.0)
+    await factory.execute("UPDATE meter SET poll_interval_s = 3600 WHERE key = 'incomer'")
+    await factory.execute(
+        "INSERT INTO reading (time, meter_id, reactive_energy_import_kvarh)"
+        " SELECT time, $1, 100 + 2 * extract(epoch FROM time - $2) / 3600"
+        " FROM generate_series($2::timestamptz - interval '20 minutes', $3::timestamptz + interval '40 minutes',"
+        " '1 hour') AS time",
+        METER_ID["incomer"],
+        MARCH,
+        APRIL,
+    )
+    made = (await cost(open_client(NOW), from_=MARCH, to=APRIL))["rows"][0]["bill"]
+    assert (made["reactive_kvarh"], made["reactive_source"]) == (pytest.approx(1486, rel=2e-3), "counters")
+    assert made["power_factor"] == pytest.approx(2 / 5**0.5, abs=5e-4)
+
+
+async def test_demand_above_the_contract_is_on_the_bill_of_its_month(factory: Factory, open_client: OpenClient) -> None:
+    """1.5 kWh in one quarter hour are 6 kW; 5 are agreed: 5 kW at 9.5, 0.5 at twice and 0.5 at three times that."""
+    bands = [{"above_share_of_contract": 1, "price_factor": 2}, {"above_share_of_contract": 1.1, "price_factor": 3}]
+    charge = TARIFF["demand_charge"] | {"minimum_share_of_contract": 0.9, "excess": bands}
+    await use(factory, TARIFF | {"demand_charge": charge}, contract_demand_kw=5)
+    peak = datetime(2026, 3, 10, 12, tzinfo=UTC)
+    await quarters(factory, "incomer", MARCH, APRIL, drawn=1.0)
+    await factory.execute("UPDATE interval_15m SET energy_import_kwh = 1.5 WHERE bucket = $1", peak)
+    await factory.execute("UPDATE interval_15m SET coverage = 0.5 WHERE bucket = $1", peak + timedelta(hours=1))
+    client = open_client(NOW)
+    made = (await cost(client, from_=MARCH, to=APRIL))["rows"][0]["bill"]
+    assert (made["demand_kw"], made["demand_at"]) == (pytest.approx(6), "2026-03-10T12:00:00Z")
+    assert (made["contract_demand_kw"], made["untrusted_blocks"]) == (5, 1)
+    assert (made["demand_billed"], made["demand_charge"]) == (pytest.approx(5), pytest.approx(47.5))
+    assert (made["demand_excess_kw"], made["demand_surcharge"]) == (pytest.approx(1), pytest.approx(9.5 + 14.25))
+    net = made["energy"] + made["levies"] + 47.5 + 23.75 + 50
+    assert made["total"] == pytest.approx(net * 1.1)
+    entry = (await client.get("/api/v1/tariff")).json()["tariffs"][0]
+    assert (entry["demand_minimum_share"], entry["demand_excess"]) == (0.9, bands)
+    # A month of little: 4 kW were drawn, 90 % of 5 are billed.
+    await factory.execute("UPDATE interval_15m SET energy_import_kwh = 1 WHERE bucket = $1", peak)
+    made = (await cost(client, from_=MARCH, to=APRIL))["rows"][0]["bill"]
+    assert (made["demand_billed"], made["demand_excess_kw"], made["demand_surcharge"]) == (pytest.approx(4.5), 0, 0)
+    # Together with a month of which nothing is known there is no sum.
+    (both,) = (await cost(client, from_=MARCH, to="2026-04-30T22:00:00Z", per="total"))["rows"]
+    assert (both["bill"]["demand_surcharge"], both["bill"]["total"]) == (None, None)
+
+
+async def test_a_bill_of_energy_without_a_price_has_no_total(factory: Factory, open_client: OpenClient) -> None:
+    """The tariff ends on 11 March and none follows."""
+    await use(factory, TARIFF | {"valid_to": "2026-03-11", "demand_charge": None})
+    await quarters(factory, "incomer", MARCH, APRIL, drawn=1.0)
+    (row,) = (await cost(open_client(NOW), from_=MARCH, to=APRIL))["rows"]
+    assert row["priced_share"] == pytest.approx(960 / 2972)
+    assert row["energy_cost"] == pytest.approx(480 * 0.3 + 480 * 0.1)
+    assert (row["bill"]["energy"], row["bill"]["total"]) == (None, None)
 
 
 async def test_the_tariff_can_be_read_and_wrong_questions_are_answered_with_the_cure(

@@ -106,6 +106,36 @@ async def test_the_demand_of_an_area_is_that_of_its_top_meters_together(
     assert body["rows"][0]["contract_demand_kw"] is None
 
 
+async def test_an_inverter_that_sleeps_is_no_hole_in_the_demand_of_those_beside_it(
+    factory: Factory, open_client: OpenClient
+) -> None:
+    """By night nothing is known of it; its own demand still wants it, and that of the feeder's hole is one."""
+    await factory.fill("compressor-feeder", NOON - 30 * MINUTE, NOON + 30 * MINUTE, imported=1.0)
+    await factory.account()
+    client = open_client(NOON + 30 * MINUTE + timedelta(seconds=20))
+    span = {"from": NOON.isoformat(), "to": (NOON + 45 * MINUTE).isoformat(), "per": "total"}
+    (area,) = (await asked(client, "/api/v1/demand", **span, scope="area", key="utility"))["rows"]
+    assert (area["block"]["demand_kw"], area["sliding"]["demand_kw"]) == (pytest.approx(60), pytest.approx(60))
+    assert (area["blocks"], area["untrusted_blocks"]) == (3, 1)
+    running = await asked(client, "/api/v1/demand/forecast", scope="area", key="utility")
+    assert running["forecast_kw"] == pytest.approx(60)
+    (own,) = (await asked(client, "/api/v1/demand", **span, scope="meter", key="pv"))["rows"]
+    assert (own["block"], own["untrusted_blocks"]) == (None, 3)
+
+
+async def test_a_meter_that_reports_every_five_minutes_is_forecast_from_where_it_is_known(
+    factory: Factory, open_client: OpenClient
+) -> None:
+    await use(factory, contract_demand_kw=900)
+    await factory.fill("incomer", NOON - 120 * MINUTE, NOON + 5 * MINUTE, imported=10.0)
+    at = NOON + 8 * MINUTE + timedelta(seconds=20)
+    found = await asked(open_client(at), "/api/v1/demand/forecast")
+    assert (found["from"], found["until"]) == ("2026-03-10T12:00:00Z", "2026-03-10T12:05:00Z")
+    assert (found["energy_kwh"], found["forecast_kw"]) == (pytest.approx(80), pytest.approx(600))
+    late = await asked(open_client(at + 3 * MINUTE), "/api/v1/demand/forecast")
+    assert (late["forecast_kw"], late["energy_kwh"], late["headroom_kw"]) == (None, None, None)
+
+
 async def test_the_running_period_is_forecast_from_minutes_and_from_readings(
     factory: Factory, open_client: OpenClient
 ) -> None:
@@ -172,6 +202,7 @@ async def test_wrong_questions_are_answered_with_the_cure(open_client: OpenClien
         ("from=2026-03-01T00:07:00Z", "is not where a period of 15 min begins"),
         ("from=2025-10-01T00:00:00Z", "sliding=false"),
         ("scope=meter", "is missing for scope meter"),
+        ("sliding=maybe", "sliding"),
     ):
         answer = await client.get(f"/api/v1/demand?{query}")
         assert (answer.status_code, said in answer.json()["detail"]) == (422, True), answer.text

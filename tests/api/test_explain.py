@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 
 from emsd.accounting import Accounting, MeterAccount
 from emsd.accounting.estimating import Estimating
+from emsd.accounting.virtual import VirtualMeters
 from emsd.cli import app
 from emsd.energy.counters import CounterRules
 from emsd.energy.events import CounterPair, EventKind, MeterEvent
@@ -210,8 +211,8 @@ async def virtual_meter_is_explained_by_its_inputs(factory: Factory, open_client
         FEEDER,
         TOOL,
     )
-    answer = await open_client(NOW).get("/api/v1/explain/energy", params=ASKED | {"key": "both"})
-    both, *inputs = answer.json()["meters"]
+    client = open_client(NOW)
+    both, *inputs = (await client.get("/api/v1/explain/energy", params=ASKED | {"key": "both"})).json()["meters"]
     assert (both["expression"], both["roles"], both["directions"][0]["source"]) == (
         "fab-feeder + tool-1",
         ["top"],
@@ -219,6 +220,77 @@ async def virtual_meter_is_explained_by_its_inputs(factory: Factory, open_client
     )
     assert [(each["meter"], each["roles"]) for each in inputs] == [("fab-feeder", ["input"]), ("tool-1", ["input"])]
     assert all(each["directions"][0]["agrees"] for each in inputs)
+    # Its three hours in which both are known were not computed yet, and that is said.
+    (imported, exported) = both["directions"]
+    assert not imported["agrees"]
+    assert imported["stored_kwh"] is None
+    # The tool's 60 kW, the feeder's 400 and 420 kW, and an hour of its gap, which holds 400 + 20 h at the hours 2 to 7.
+    gap_kwh = (6 * 400 + 20 * (2 + 3 + 4 + 5 + 6 + 7)) / 6
+    assert imported["figure_kwh"] == pytest.approx(3 * 60 + 400 + 420 + gap_kwh)
+    assert exported["figure_kwh"] == 0.0
+    async with factory.pool.acquire() as connection, connection.transaction():
+        minutes = range(instant_us(DAY), instant_us(DAY + timedelta(days=1)), 60_000_000)
+        await VirtualMeters(BERLIN).after_pass(connection, {FEEDER: set(minutes)})
+    await Accounting(factory.pool, ACCOUNTS, BERLIN, now=lambda: NOW).run_until_clean()
+    answer = (await client.get("/api/v1/explain/energy", params=ASKED | {"key": "both"})).json()
+    assert answer["agrees"], answer["remark"]
+    imported = answer["meters"][0]["directions"][0]
+    assert imported["stored_kwh"] == pytest.approx(imported["figure_kwh"])
+    assert answer["figure"] == answer["recomputed"] == pytest.approx(imported["figure_kwh"])
+    assert imported["estimated_kwh"] == pytest.approx(gap_kwh)
+
+
+async def test_what_retention_has_dropped_is_no_agreement(factory: Factory, open_client: OpenClient) -> None:
+    await accounted(factory)
+    stored = await factory.pool.fetchval("SELECT energy_import_kwh FROM interval_1d WHERE day = $1", DAY.date())
+    await factory.execute("DELETE FROM reading")
+    client = open_client(NOW)
+    answer = (await client.get("/api/v1/explain/energy", params=ASKED)).json()
+    (imported,) = answer["meters"][0]["directions"]
+    assert (imported["figure_kwh"], imported["stored_kwh"], imported["agrees"]) == (None, stored, False)
+    assert (answer["figure"], answer["recomputed"], answer["agrees"]) == (stored, None, False)
+    assert "its parts are unknown" in answer["remark"]
+    # What the tables hold of a meter whose rules nobody recorded is no agreement either.
+    await factory.execute("DELETE FROM accounting_version")
+    answer = (await client.get("/api/v1/explain/energy", params=ASKED)).json()
+    assert answer["meters"][0]["directions"][0]["source"] == "unknown"
+    assert not answer["agrees"]
+    assert "emsd recompute" in answer["remark"]
+
+
+async def test_a_tier_that_is_not_the_sum_of_the_one_below_is_no_agreement(
+    factory: Factory, open_client: OpenClient
+) -> None:
+    """The factor changes at noon, so the figure is made of quarter hours; the day is looked at all the same."""
+    await accounted(factory)
+    await factory.execute("UPDATE interval_1d SET energy_import_kwh = energy_import_kwh + 5 WHERE day = $1", DAY.date())
+    client = open_client(NOW)
+    answer = (await client.get("/api/v1/explain/energy", params=ASKED)).json()
+    assert answer["figure"] == pytest.approx(answer["recomputed"])
+    assert not answer["agrees"]
+    assert "the local day from 2026-03-11T23:00:00+00:00 holds 5 kWh more than its quarter hours" in answer["remark"]
+    minute = "meter_id = $1 AND bucket = $2"
+    await factory.execute(f"DELETE FROM interval_1m WHERE {minute}", FEEDER, DAY + timedelta(hours=1))
+    asked = ASKED | {"to": (DAY + timedelta(hours=12)).isoformat()}
+    (imported,) = (await client.get("/api/v1/explain/energy", params=asked)).json()["meters"][0]["directions"]
+    assert not imported["agrees"]
+    assert imported["remark"] == (
+        "the quarter hour from 2026-03-12T00:00:00+00:00 holds 7 kWh more than its minutes"  # of 420 kW
+    )
+    # The feeder has no export counter, so no reading speaks for what is stored of one.
+    await factory.execute(f"UPDATE interval_15m SET energy_export_kwh = 2 WHERE {minute}", FEEDER, DAY)
+    _, exported = (await client.get("/api/v1/explain/energy", params=asked)).json()["meters"][0]["directions"]
+    assert (exported["direction"], exported["figure_kwh"], exported["stored_kwh"]) == ("export", None, 2.0)
+    assert not exported["agrees"]
+
+
+async def test_without_an_end_it_is_the_last_settled_minute(factory: Factory, open_client: OpenClient) -> None:
+    await accounted(factory)
+    asked = {name: value for name, value in ASKED.items() if name != "to"}
+    client = open_client(DAY + timedelta(hours=12, seconds=20, microseconds=5))
+    answer = await client.get("/api/v1/explain/energy", params=asked)
+    assert answer.status_code == 200, answer.text
+    assert datetime.fromisoformat(answer.json()["to"]) == DAY + timedelta(hours=12)
 
 
 async def test_what_cannot_be_explained_is_refused_with_a_cure(open_client: OpenClient) -> None:
@@ -241,7 +313,7 @@ async def test_the_command_prints_what_the_api_answers_for_a_person_or_as_json(
 ) -> None:
     await accounted(factory)
     runner = CliRunner()
-    asked = ["explain", "fab-feeder", "--from", "2026-03-12", "--database-url", factory.url]
+    asked = ["explain", "energy", "fab-feeder", "--from", "2026-03-12", "--database-url", factory.url]
     as_json = await asyncio.to_thread(runner.invoke, app, [*asked, "--json"])
     assert as_json.exit_code == 0, as_json.output
     answer = await open_client(NOW).get("/api/v1/explain/energy", params=ASKED)
@@ -250,7 +322,9 @@ async def test_the_command_prints_what_the_api_answers_for_a_person_or_as_json(
     assert report.exit_code == 0
     for words in ("fab-feeder", "swap", "j.weber", "6.0 h", "2026-03-11", "The sum: it holds", "0.5366", "left over"):
         assert words in report.stdout
-    unknown = await asyncio.to_thread(runner.invoke, app, ["explain", "no-such-meter", "--database-url", factory.url])
+    unknown = await asyncio.to_thread(
+        runner.invoke, app, ["explain", "energy", "no-such-meter", "--database-url", factory.url]
+    )
     assert unknown.exit_code == 2
     assert "no-such-meter" in unknown.output
     await factory.execute("UPDATE interval_15m SET energy_import_kwh = 1 WHERE meter_id = $1", FEEDER)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import csv
 import io
 import os
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import asyncpg
 import httpx
+import numpy as np
 import pyarrow.ipc
 import pyarrow.parquet
 import pytest
@@ -24,6 +26,8 @@ from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from emsd.api import ApiDependencies, create_app
+from emsd.api.tables import TableResponse
+from emsd.export import Column, ColumnKind, TableFormat, TableSchema
 from emsd.store.pool import open_pool
 from tests.api.conftest import insert_plant, serve
 from tests.conftest import wait_for
@@ -106,6 +110,110 @@ async def test_readings_arrive_as_they_are_stored_in_every_format(factory: Facto
         READINGS, params=QUANTITIES | span, headers={"Accept": "application/vnd.apache.arrow.stream, */*;q=0.1"}
     )
     assert pyarrow.ipc.open_stream(arrow.content).read_all().to_pylist() == table.to_pylist()
+
+
+async def test_a_table_is_what_the_databases_own_copy_says_row_by_row(
+    factory: Factory, open_client: OpenClient
+) -> None:
+    await fill_readings(factory)
+    await factory.fill("incomer", MIDNIGHT, MIDNIGHT + timedelta(hours=3), imported=0.1, estimated=0.02, coverage=0.9)
+    await factory.fill("pv", MIDNIGHT, MIDNIGHT + timedelta(hours=3), exported=1 / 3)
+    await factory.account()
+    client = open_client(NOW)
+    span = {"from": "2026-03-09T12:00:00Z", "to": "2026-03-10T12:00:00Z"}
+    for path, asked, query in (
+        (
+            "readings",
+            QUANTITIES | {"meter": ["incomer", "tool-1"]},
+            (
+                "SELECT time, key, quality, active_power_kw, energy_import_kwh FROM reading JOIN meter USING (meter_id)"
+                " WHERE key IN ('incomer', 'tool-1') AND frequency_hz = 50 AND"
+                " (quality <> 0 OR active_power_kw IS NOT NULL OR energy_import_kwh IS NOT NULL)"
+                " ORDER BY time::date, meter_id, time"
+            ),
+        ),
+        (
+            "intervals",
+            {},
+            (
+                "SELECT bucket, key, energy_import_kwh, energy_export_kwh, estimated_import_kwh, estimated_export_kwh,"
+                " power_min_kw, power_avg_kw, power_max_kw, coverage, sample_count, flags, computed_at"
+                " FROM interval_15m JOIN meter USING (meter_id) ORDER BY meter_id, bucket"
+            ),
+        ),
+    ):
+        answer = await client.get(f"/api/v1/export/{path}", params=asked | span)
+        header, *rows = csv.reader(io.StringIO(answer.text, newline=""), strict=True)
+        copy = io.BytesIO()
+        async with factory.pool.acquire() as connection:
+            await connection.execute("SET timezone = 'UTC'")
+            await connection.copy_from_query(query, output=copy, format="csv")
+        expected = list(csv.reader(io.StringIO(copy.getvalue().decode(), newline="")))
+        assert len(rows) == len(expected) > 4
+        for row, copied in zip(rows, expected, strict=True):
+            assert [_meant(cell) for cell in row] == [_meant(cell) for cell in copied], header
+        for table_format in ("parquet", "arrow"):
+            answer = await client.get(f"/api/v1/export/{path}", params=asked | span | {"format": table_format})
+            file = io.BytesIO(answer.content)
+            table = (
+                pyarrow.parquet.read_table(file)
+                if table_format == "parquet"
+                else pyarrow.ipc.open_stream(file).read_all()
+            )
+            assert [[_meant(_said(cell)) for cell in row.values()] for row in table.to_pylist()] == [
+                [_meant(cell) for cell in copied] for copied in expected
+            ]
+            units = {field.name: (field.metadata or {}).get(b"emsd.unit") for field in table.schema}
+            assert {units[name] for name in header if name.endswith("_kwh")} == {b"kWh"}
+            assert {units[name] for name in header if name.endswith("_kw")} == {b"kW"}
+
+
+def _said(cell: Any) -> str:
+    """A value of a table as text; a float of 32 bits in the fewest digits that say it."""
+    if isinstance(cell, float) and float(np.float32(cell)) == cell:
+        return str(np.float32(cell))
+    return "" if cell is None else cell.isoformat() if isinstance(cell, datetime) else str(cell)
+
+
+def _meant(cell: str) -> object:
+    """What a cell means: nothing, a number, an instant, or a text."""
+    for read in (float, datetime.fromisoformat):
+        with contextlib.suppress(ValueError):
+            return read(cell)
+    return cell or None
+
+
+async def test_a_client_that_takes_almost_nothing_loses_its_export() -> None:
+    schema = TableSchema("numbers", (Column("n", ColumnKind.INTEGER),))
+
+    @asynccontextmanager
+    async def open_rows() -> AsyncIterator[AsyncIterator[Any]]:
+        async def numbers() -> AsyncIterator[Any]:
+            for number in range(1000):
+                yield [(number,)]
+
+        yield numbers()
+
+    async def pieces_taken(pause_s: float) -> tuple[int, bool]:
+        bodies: list[Any] = []
+
+        async def send(message: Any) -> None:
+            if message["type"] == "http.response.body":
+                await asyncio.sleep(pause_s)  # what a client takes for a piece
+                bodies.append(message)
+
+        async def receive() -> Any:
+            await asyncio.Event().wait()
+
+        response = TableResponse(TableFormat.CSV, schema, open_rows, name="numbers", stall_s=0.4)
+        await response({"type": "http", "path": "/numbers"}, receive, send)
+        return len(bodies), not bodies[-1]["more_body"]
+
+    assert await pieces_taken(0.0) == (1001, True)
+    # Each piece arrives in time, but they are few bytes a second: the database's snapshot is not held for hours.
+    taken, whole = await pieces_taken(0.1)
+    assert taken <= 4
+    assert not whole
 
 
 async def test_only_the_meters_and_the_range_asked_for_come(factory: Factory, open_client: OpenClient) -> None:

@@ -124,6 +124,31 @@ async def test_days_and_months_are_local_and_quarter_hours_as_they_are(
     assert len(figure(quarters, "compressor_specific_power")["periods"]) == 47 * 4
 
 
+async def test_several_feeders_count_as_far_as_the_least_of_them_is_measured_and_estimates_do_not(
+    factory: Factory, open_client: OpenClient
+) -> None:
+    hour = BEGIN, BEGIN + timedelta(hours=1)
+    await factory.fill("fab-feeder", *hour, imported=4.0)
+    # 2 kWh a minute, 0.4 of them spread over gaps: 1.6 kWh were measured in 60 % of the time.
+    await factory.fill("tool-1", *hour, imported=2.0, estimated=0.4, coverage=0.6)
+    await factory.account()
+    await factory.execute(
+        "INSERT INTO kpi_fact SELECT asset_id, 'fact', 'floor_area_m2', 4000 FROM asset WHERE key = 'cleanroom'"
+    )
+    for place, meter in enumerate(("fab-feeder", "tool-1")):
+        await factory.execute(
+            "INSERT INTO kpi_source SELECT asset_id, 'energy_kwh', $1, 'intervals', $2, 'energy_import_kwh', false"
+            " FROM asset WHERE key = 'cleanroom'",
+            place, METER_ID[meter],
+        )  # fmt: skip
+    asked = {"from": hour[0].isoformat(), "to": hour[1].isoformat(), "kpi": "cleanroom_power_density"}
+    body = (await open_client(NOW).get("/api/v1/assets/cleanroom/kpi", params=asked)).json()
+    (period,) = body["kpis"][0]["periods"]
+    kw = 60 * (4.0 + 1.6 / 0.6)
+    assert period["value"] == pytest.approx(kw / 4000 * 1000)
+    assert period["coverage"] == pytest.approx(0.6)
+
+
 async def test_pv_by_night_is_asked_for_nothing(factory: Factory, open_client: OpenClient) -> None:
     await fill(factory)
     body = (await open_client(NOW).get("/api/v1/assets/roof/kpi", params=window())).json()
@@ -150,6 +175,23 @@ async def test_machines_side_by_side_the_best_first_those_without_a_value_last(
     assert [each["asset"] for each in one["assets"]] == ["cleanroom"]
     power = (await client.get("/api/v1/kpi/cleanroom_power_density", params=window())).json()
     assert power["assets"][0]["value"] == pytest.approx(100.0)
+
+
+async def test_a_comparison_that_would_hold_the_service_up_is_refused_with_its_cure(
+    factory: Factory, open_client: OpenClient
+) -> None:
+    await factory.execute(
+        "INSERT INTO asset (site_id, area_id, key, name, kind)"
+        " SELECT site_id, area_id, 'pump-' || n, 'Pump', 'pump' FROM area, generate_series(1, 60) AS n"
+        " WHERE area.key = (SELECT min(key) FROM area)"
+    )
+    client = open_client(NOW)
+    asked = {"from": (END - timedelta(days=390)).isoformat(), "to": END.isoformat()}
+    refused = await client.get("/api/v1/kpi/load_factor", params=asked)
+    assert refused.status_code == 422
+    assert "ask for a shorter time, or for one asset_kind" in refused.json()["detail"]
+    answered = await client.get("/api/v1/kpi/load_factor", params=asked | {"asset_kind": "compressor"})
+    assert answered.status_code == 200
 
 
 async def test_definitions_are_listed_and_what_does_not_exist_is_named(open_client: OpenClient) -> None:

@@ -38,7 +38,8 @@ from emsd.store.activities import add_activities
 from emsd.store.alarm_events import RuleRow, sync_rules
 from emsd.store.certificates import NewInstrument, add_instrument
 from emsd.store.pool import Pool, open_pool
-from emsd.store.production import NewCount, add_counts, sync_production
+from emsd.store.production import sync_production
+from emsd.store.production_counts import NewCount, add_counts
 from emsd.store.tariff import sync_tariffs
 from emsd.store.tokens import create_token
 from tests.api.conftest import METER_ID, Factory, insert_plant, serve
@@ -238,6 +239,12 @@ ORDINARY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "/api/v1/meters/{key}/intervals": ({"key": "incomer"}, {"tier": "1m"}),
     "/api/v1/meters/{key}/events": ({"key": "incomer"}, {}),
     "/api/v1/explain/energy": ({}, {"scope": "meter", "key": "incomer"}),
+    "/api/v1/explain/cost": ({}, {"scope": "area", "key": "line"}),
+    "/api/v1/explain/demand": ({}, {"sliding": "false"}),
+    "/api/v1/explain/carbon": ({}, {"figure": "market", "from": "2026-01-01", "to": "2026-04-01"}),
+    "/api/v1/explain/kpi": ({}, {"asset": "compressor", "name": "load_factor"}),
+    "/api/v1/explain/footprint": ({}, {"product": "panel", "measure": "kwh"}),
+    "/api/v1/explain/balance": ({}, {"bus": "incomer"}),
     "/api/v1/energy/rolling": ({}, {"scope": "area", "key": "line"}),
     "/api/v1/energy/balance": ({}, {"bus": "incomer", "step": "15m"}),
     "/api/v1/carbon/rolling": ({}, {}),

@@ -67,8 +67,11 @@ async def test_one_hour_of_the_site_is_the_incomer_and_its_pv(open_client: OpenC
     assert hour["carbon_coverage"] == 1.0
     assert hour["avoided_kg_co2"] == pytest.approx(4.5)
     assert hour["factors"] == [
-        {"kg_per_kwh": 0.5, "source": "a test", "valid_from": "2020-01-01T00:00:00Z", "valid_to": None}
-    ]
+        {
+            "region": "test-region", "method": "location", "version": 1, "resolution": "period", "kg_per_kwh": 0.5,
+            "source": "a test", "valid_from": "2020-01-01T00:00:00Z", "valid_to": None,
+        }
+    ]  # fmt: skip
 
 
 @pytest.mark.usefixtures("two_days")

@@ -11,7 +11,7 @@ import httpx
 import pyarrow.parquet
 import pytest
 
-from emsd.api.sums_schemas import EnergySums
+from emsd.api.schemas.sums import EnergySums
 
 if TYPE_CHECKING:
     from tests.api.conftest import Factory, OpenClient

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 from xml.etree import ElementTree as ET
 
 import pytest
+
+from tests.conftest import memory_or_disk
 
 REPOSITORY = Path(__file__).parents[2]
 RATIOS = {"ingest": 3, "spool": 2, "collector": 1, "decode": 1, "api": 20, "storage": 2}
@@ -21,6 +24,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "bench", *arguments],
         cwd=REPOSITORY,
+        env={**os.environ, "TMPDIR": str(memory_or_disk())},
         capture_output=True,
         text=True,
         timeout=240,

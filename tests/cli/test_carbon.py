@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from typer.testing import CliRunner, Result
 
 from emsd.cli import app
@@ -151,7 +153,11 @@ def test_certificates_are_entered_retired_sold_and_taken_back_and_nothing_twice(
     assert "(taken back)" in desk.emsd("certificates", "journal").stdout
     (row,) = json.loads(desk.emsd("certificates", "list", "--json").stdout)
     assert (row["left_mwh"], row["valid_to"][:10]) == ("150", "2028-01-31")
-    assert "GEC-1" in desk.emsd("certificates", "list").stdout
+    listed = desk.emsd("certificates", "list").stdout
+    assert "GEC-1" in listed
+    assert "2026-01-01 to 2026-02-01" in listed, "local days, as they were entered"
+    desk.emsd("certificates", "cancel", "GEC-1", *who, "--note", "[wet]")
+    assert "[wet]" in desk.emsd("certificates", "journal").stdout
 
 
 ACTIVITIES = """\
@@ -212,6 +218,23 @@ def test_what_a_counter_counted_becomes_an_activity_with_its_readings(desk: Desk
     assert float(row["amount"]) == pytest.approx((31 * 86400 - 600) * 0.01)
     assert "reset" in row["note"]
     assert "pulse_1_total: 21000 at 2025-12-31T22:50:00+00:00, 1465800 at 2026-01-31T23:10:00+00:00" in row["document"]
+    # A gas meter counts cubic metres, begins again at 10,000, and sends one wrong value.
+    desk.execute(
+        "INSERT INTO reading (time, meter_id, gas_volume_m3)"
+        " SELECT time, $1, CASE WHEN time = $4 THEN 7777 ELSE"
+        " mod((9000 + extract(epoch FROM time - $2) / 600)::numeric, 10000) END"
+        " FROM generate_series($2::timestamptz, $3::timestamptz, '10 minutes') AS time",
+        METER_ID["incomer"], begin, end, datetime(2026, 1, 20, 5, 10, tzinfo=UTC),
+    )  # fmt: skip
+    measured = desk.emsd(
+        "activities", "measure", "incomer", "gas_volume_m3", "--substance", "natural_gas_cn", "--period", "2026-01",
+        "--author", "l.wei", "--rollover-at", "10000", "--most-per-hour", "50",
+    ).stdout  # fmt: skip
+    assert "added incomer gas_volume_m3 2026-01: 4464 m3" in measured
+    by_reference = {row["reference"]: row for row in json.loads(desk.emsd("activities", "list", "--json").stdout)}
+    row = by_reference["incomer gas_volume_m3 2026-01"]
+    assert "rollover" in row["note"]
+    assert float(row["kg_co2e"]["AR5"]) == pytest.approx(4464 * 2.1622, rel=1e-4)
     for wrong, change in (
         ("no readings of pulse_1_total", ("--period", "2026-03")),
         ("is no known fuel", ("--substance", "coal")),
@@ -237,16 +260,28 @@ def test_a_statement_is_made_shown_verified_restated_and_compared(desk: Desk) ->
     verified = desk.emsd("statement", "verify").stdout
     assert f"statement 1 holds: digest, signature, chain, recomputation; {fingerprint}" in verified
     assert "nothing that it rests on has changed since" in verified
+    assert "has changed" not in desk.emsd("statement", "verify", "--no-live").stdout, "nobody looked"
+    assert "Grid import [kWh]" in made
     assert "signed with the key" in desk.emsd("statement", "verify", "--fingerprint", "SHA256:0", code=1).stderr
     document = desk.emsd("statement", "show", "1", "--json").stdout
     assert json.loads(document)["results"]["total"]["location_kg"] == "372000"
     assert "Scope 2, market-based" in desk.emsd("statement", "show", "1").stdout
+
+    frozen = desk.folder / "statement-1.json"
+    told = desk.emsd("statement", "export", "1", "--to", str(desk.folder)).stdout
+    assert f"-in {frozen} -sigfile" in told
+    key = load_pem_public_key((desk.folder / "statement-1.pem").read_bytes())
+    assert isinstance(key, Ed25519PublicKey)
+    key.verify((desk.folder / "statement-1.sig").read_bytes(), frozen.read_bytes())
+    assert frozen.read_text(encoding="utf-8") == document
+    assert "cannot be written" in desk.emsd("statement", "export", "1", "--to", str(frozen), code=2).stderr
 
     desk.execute("UPDATE interval_15m SET energy_import_kwh = 260 WHERE bucket >= '2026-01-31T22:00:00Z'")
     changed = desk.emsd("statement", "verify", "1").stdout
     assert "meter incomer (grid) 2026-01 import_kwh" in changed
     assert "744040" in changed
     desk.emsd(*make, "--period", "2026-01", "--restates", "1", "--reason", "late readings of the 31st")
+    assert desk.emsd("statement", "show", "1", "--json").stdout == document, "bit by bit, whatever came later"
     told = desk.emsd("statement", "diff", "1", "2").stdout
     assert "statement 2 restates 1: late readings of the 31st" in told
     assert "372020" in told

@@ -86,7 +86,7 @@ def test_migrate_is_safe_to_repeat_and_mirrors_the_plant(postgres_database: str)
     first = emsd("migrate", "--database-url", postgres_database, "--plant", str(EXAMPLE))
     assert first.returncode == 0, first.stderr
     assert "applied 0001_plant" in first.stdout
-    assert "the database knows 21 meters of Display line" in first.stdout
+    assert "the database knows 25 meters of Display line" in first.stdout
     again = emsd("migrate", "--database-url", postgres_database)
     assert again.returncode == 0
     assert "applied" not in again.stdout

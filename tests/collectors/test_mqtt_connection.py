@@ -186,7 +186,7 @@ async def test_a_broker_that_hangs_up_instead_of_answering_is_known_for_it(reset
         port = server.sockets[0].getsockname()[1]
         connection = MqttConnection.model_validate({"key": "b", "host": "127.0.0.1", "port": port})
         for _ in range(20):  # whether reading or writing finds out first is chance
-            with pytest.raises(Unreachable, match="closed the connection before it answered|reset by peer"):
+            with pytest.raises(Unreachable, match=r"closed the connection before it answered|reset by peer"):
                 async with open_session(connection, "c", [("a", 1)], old_protocol=False):
                     pass
 

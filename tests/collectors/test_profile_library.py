@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
-from ruamel.yaml import YAML
 
 from collectors.modbus import open_collector
 from collectors.modbus.codec import BlockDecoder
@@ -29,7 +28,7 @@ from emsd.quantities import BY_NAME, RUN_STATE_CODES, Kind, RunState
 from simulator import Simulator
 from simulator.device_settings import Exponents, choose_parameters, scale_key, scaling_with
 from simulator.sunspec_profile import with_points
-from tests.collectors.support import PROFILES, MemorySink, eventually, running
+from tests.collectors.support import PROFILES, MemorySink, eventually, running, shipped_profiles
 
 DAY = datetime(2026, 6, 17, tzinfo=UTC)
 NOON_US = round(datetime(2026, 6, 17, 12, 0, tzinfo=UTC).timestamp() * 1e6)
@@ -49,13 +48,7 @@ LEARNS_ITS_HOLES = {"ingersoll_rand_xe"}
 """Whether these can be read across unlisted registers is not documented: the simulated one refuses, and is learned."""
 
 
-def modbus_profiles() -> dict[str, Profile]:
-    loader = YAML(typ="safe")
-    shipped = (Profile.model_validate(loader.load(path)) for path in sorted(PROFILES.glob("*.yaml")))
-    return {profile.profile: profile for profile in shipped if profile.modbus is not None}
-
-
-LIBRARY = modbus_profiles()
+LIBRARY = {name: profile for name, profile in shipped_profiles().items() if profile.modbus is not None}
 
 
 @dataclass(frozen=True)
@@ -151,10 +144,9 @@ def registers_of(name: str) -> ModbusMap:
 
 
 def test_every_profile_of_the_folder_names_itself_and_its_sources() -> None:
-    for path in sorted(PROFILES.glob("*.yaml")):
-        profile = Profile.model_validate(YAML(typ="safe").load(path))
-        assert profile.profile == path.stem
-        assert profile.source
+    shipped = shipped_profiles()
+    assert set(shipped) == {path.stem for path in PROFILES.glob("*.yaml")}
+    assert all(profile.source for profile in shipped.values())
 
 
 def test_the_page_of_devices_lists_every_power_meter_and_inverter() -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Final
 
 import pytest
-from ruamel.yaml import YAML
 
 from collectors.modbus.codec import BlockDecoder
 from collectors.modbus.plan import Block, Target
 from collectors.modbus.reads import Reads
 from emsd.plant.modbus_map import ModbusMap, RegisterType
-from emsd.plant.profile import Profile
 from emsd.readings import Quality
-from tests.collectors.support import PROFILES
+from tests.collectors.support import shipped_profiles
 
 DOCUMENTED: Final[dict[str, dict[str, int]]] = {
     "abb_b23": {"u16": 1, "i16": 2, "u32": 1, "i32": 2, "u64": 1},
@@ -35,14 +32,7 @@ DOCUMENTED: Final[dict[str, dict[str, int]]] = {
 """How many patterns mean "no value", by vendor and type; the patterns themselves are held in test_codec.py."""
 
 
-def library() -> Iterator[tuple[str, ModbusMap]]:
-    for path in sorted(PROFILES.glob("*.yaml")):
-        profile = Profile.model_validate(YAML(typ="safe").load(path))
-        if profile.modbus is not None:
-            yield profile.profile, profile.modbus
-
-
-MAPS: Final = dict(library())
+MAPS: Final = {name: profile.modbus for name, profile in shipped_profiles().items() if profile.modbus is not None}
 
 
 def patterns_of(target: Target, registers: ModbusMap) -> tuple[int, ...]:

@@ -41,7 +41,7 @@ async def asked(**settings: object) -> AsyncIterator[tuple[SerialLine, ModbusCli
 
 
 async def read(client: ModbusClient, address: int, unit: int = 7, timeout_s: float = PLENTY_S) -> bytes:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         return await client.read(unit, Table.HOLDING, address, 1, timeout_s=timeout_s)
 
 

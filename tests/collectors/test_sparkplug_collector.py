@@ -292,7 +292,7 @@ class Lines:
         self._output = output
 
     async def read(self) -> tuple[str, bytes]:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             topic, _, data = (await self._output.readline()).rstrip(b"\n").partition(b" ")
         return topic.decode(), bytes.fromhex(data.decode())
 

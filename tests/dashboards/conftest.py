@@ -36,14 +36,15 @@ from emsd.store.activities import add_activities
 from emsd.store.alarm_events import Notice, RuleRow, apply_event, sync_rules
 from emsd.store.alarms import acknowledge
 from emsd.store.carbon import refresh_months
-from emsd.store.certificates import NewEvent, NewInstrument, add_event, add_instrument, valid_until
+from emsd.store.certificate_journal import NewEvent, add_event
+from emsd.store.certificates import NewInstrument, add_instrument, valid_until
 from emsd.store.health import HealthRecorder
 from emsd.store.loss import Loss, write_losses
 from emsd.store.migrations import set_reader_password
 from emsd.store.outbox import claim, mark_failed, mark_sent
 from emsd.store.plant import sync_plant
 from emsd.store.pool import Pool, open_pool
-from emsd.store.production import NewCount, add_counts
+from emsd.store.production_counts import NewCount, add_counts
 from emsd.store.quarantine import write_poisons
 from emsd.store.readings import ReadingWriter
 from emsd.store.virtual_meters import virtual_meter_ids
@@ -214,7 +215,7 @@ async def _carbon_ledger(pool: Pool, site_id: int) -> None:
         Decimal(0),
         begin,
         end,
-        valid_until(end),
+        valid_until("gec", end),
         "trade 1",
         "l.wei",
     )

@@ -28,3 +28,43 @@ async def test_the_statement_shows_what_was_signed(reader: asyncpg.Connection) -
     (row,) = await fetch(reader, board, board.panel("Statements"), await choose(reader, board))
     assert float(row["Scope 1"]) == pytest.approx(0.9 * 0.03 * 0.05 * 16_100, rel=1e-6)  # a kilogram of NF3
     assert len(row["SHA-256"]) == 64
+
+
+async def test_every_panel_goes_by_the_factors_of_the_hour_where_there_are_some(owner: asyncpg.Connection) -> None:
+    """Twice the factor of the period in every hour: twice the emissions, in days, hours, areas and in all."""
+    board = BOARDS["emsd-carbon"]
+
+    async def shown() -> list[float]:
+        choices = await choose(owner, board)
+        days = await fetch(owner, board, board.panel("CO2 per day"), choices)
+        hours = await fetch(owner, board, board.panel("CO2 per hour"), choices)
+        areas = await fetch(owner, board, board.panel("CO2 by area"), choices)
+        return [
+            sum(row["Emitted"] for row in days if row["Emitted"] is not None),
+            sum(row["Emitted"] for row in hours if row["Emitted"] is not None),
+            await value_of(owner, "emsd-carbon", "CO2"),
+            max(row["CO2"] for row in areas),
+        ]
+
+    before = await shown()
+    transaction = owner.transaction()
+    await transaction.start()
+    try:
+        await owner.execute(
+            "INSERT INTO carbon_factor_import (region, method, version, file_name, file_sha256, author)"
+            " SELECT carbon_region, 'location', 1, 'a.csv', 'a', 'l.wei' FROM site"
+        )
+        await owner.execute(
+            "INSERT INTO carbon_factor_hour (import_id, begins_at, ends_at, kg_per_kwh, source)"
+            " SELECT import_id, hour, hour + interval '1 hour', 2 * 0.5306, 'grid operator' FROM carbon_factor_import,"
+            " generate_series($1::timestamptz - interval '1 day', $2::timestamptz, '1 hour') AS hour",
+            BEGIN, END,
+        )  # fmt: skip
+        assert await shown() == pytest.approx([2 * each for each in before], rel=1e-6)
+        await owner.execute(
+            "INSERT INTO carbon_factor_withdrawal (import_id, author, note)"
+            " SELECT import_id, 'l.wei', 'of another region' FROM carbon_factor_import"
+        )
+        assert await shown() == pytest.approx(before, rel=1e-6)
+    finally:
+        await transaction.rollback()

@@ -312,5 +312,5 @@ async def test_alarms_and_health_are_counted_as_they_happened(reader: asyncpg.Co
     assert await value_of(reader, "emsd-collectors", "Meters down") == 1
     assert await value_of(reader, "emsd-collectors", "Readings lost") == 120
     assert await value_of(reader, "emsd-collectors", "Quarantined") == 1
-    polls = 21 * 360 * 60
+    polls = 25 * 360 * 60
     assert await value_of(reader, "emsd-collectors", "Success") == pytest.approx(100 * (polls - 1800) / polls)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import memory_or_disk
+
 ROOT = Path(__file__).parents[2]
 FIGURES = re.compile(r"plant [\d,.]+ kW")
 
@@ -24,6 +26,7 @@ class Demo:
         self.process = subprocess.Popen(
             [sys.executable, "-m", "emsd", "demo", "--port", "0", *options],
             cwd=ROOT,
+            env={**os.environ, "TMPDIR": str(memory_or_disk())},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

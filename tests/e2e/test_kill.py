@@ -27,7 +27,7 @@ from tests.e2e.plants import written
 KILLS: Final = 22
 AWAY: Final = range(8, 13)
 """Kills during which the database is away."""
-INTERVAL_S: Final = 0.5
+INTERVAL_S: Final = 1.0
 PUBLISH_EVERY_S: Final = 0.1
 WITHIN_S: Final = 90.0
 BASE: Final = datetime(2026, 3, 28, 0, 0, tzinfo=UTC)

@@ -86,7 +86,7 @@ async def test_every_meter_of_the_example_plant_is_collected(example: LoadedPlan
 
         await until(all_meters_spoke, "every meter has delivered")
         meters = {meter["meter"]: meter for meter in (await client.get("/api/v1/latest")).json()["meters"]}
-        assert len(meters) == 21
+        assert len(meters) == 25
         assert all(
             value["quality"] in ([], ["device_time"]) for each in meters.values() for value in each["values"].values()
         )

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emsd.energy.balance import BusEnergy, balance, concatenated, total
+from emsd.energy.balance import BusEnergy, balance, joined_total, total
 
 NAN = float("nan")
 MINUTE_US = 60_000_000
@@ -93,9 +93,14 @@ def test_a_bus_without_children_is_no_bus() -> None:
     nets=st.lists(st.lists(st.floats(-1e4, 1e4), min_size=6, max_size=6), min_size=1, max_size=5),
     lost=st.lists(st.floats(0, 50), min_size=6, max_size=6),
     cut=st.integers(1, 5),
+    gone=st.integers(0, 6),
 )
-def test_windows_add_up_over_any_partition_of_time(nets: list[list[float]], lost: list[float], cut: int) -> None:
+def test_windows_add_up_over_any_partition_of_time(
+    nets: list[list[float]], lost: list[float], cut: int, gone: int
+) -> None:
     children = {str(place): energy(*each) for place, each in enumerate(nets)}
+    for own in (children["0"].import_kwh, children["0"].export_kwh):
+        own[gone : gone + 1] = np.nan
     bus = energy(*(sum(column) + loss for column, loss in zip(zip(*nets, strict=True), lost, strict=True)))
     whole = total(balance(bus, children), widths(6))
 
@@ -105,14 +110,34 @@ def test_windows_add_up_over_any_partition_of_time(nets: list[list[float]], lost
         )
 
     halves = [
-        total(balance(part(bus, at), {key: part(each, at) for key, each in children.items()}), widths(size))
+        total(
+            balance(part(bus, at), {key: part(each, at) for key, each in children.items()}),
+            widths(size),
+            int(widths(6).sum()),
+        )
         for at, size in ((slice(cut), cut), (slice(cut, None), 6 - cut))
     ]
-    assert whole.residual_kwh == pytest.approx(sum(lost), abs=1e-6)
-    for name in ("measured_kwh", "children_kwh", "residual_kwh", "supply_kwh"):
-        assert getattr(whole, name) == pytest.approx(sum(getattr(half, name) for half in halves), abs=1e-6)
-    joined = concatenated([part(bus, slice(cut)), part(bus, slice(cut, None))])
-    assert np.array_equal(joined.net_kwh, bus.net_kwh)
+    balanced_loss = sum(loss for place, loss in enumerate(lost) if place != gone)
+    assert whole.residual_kwh == pytest.approx(balanced_loss, abs=1e-6)
+    joined = joined_total(halves)
+    for name, value in whole._asdict().items():
+        assert getattr(joined, name) == pytest.approx(value, abs=1e-6), name
+    assert whole.missing == pytest.approx({} if gone == 6 else {"0": 1 / 6})
+
+
+def test_a_window_none_of_whose_parts_is_balanced_has_no_energy() -> None:
+    unknown = energy(1)
+    unknown.import_kwh[:] = np.nan
+    unknown.export_kwh[:] = np.nan
+    part = total(balance(energy(1), {"child": unknown}), widths(1), int(widths(2).sum()))
+    found = joined_total([part, part])
+    assert (found.measured_kwh, found.residual_kwh, found.residual_percent, found.balanced_share) == (
+        None,
+        None,
+        None,
+        0,
+    )
+    assert found.missing == {"child": 1.0}
 
 
 @pytest.mark.parametrize("seed", range(20))

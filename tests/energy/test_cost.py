@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from emsd.energy.bill import MonthlyTerms, bill, summed_bill
+from emsd.energy.bill import DemandBasis, ExcessBand, MonthlyTerms, bill, summed_bill
 from emsd.energy.cost import EnergyCost, PriceCurve, PricedEnergy, cut_buckets, energy_costs
 from emsd.energy.power_factor import STANDARD_ADJUSTMENTS, adjustment_percent, adjustments_from_steps, power_factor
 from emsd.energy.series import BUCKET_15M_US, FloatArray, TimeArray
@@ -131,6 +131,23 @@ def test_a_power_factor_between_two_steps_is_rounded_half_up() -> None:
     assert adjustment_percent(0.9, table) == 0.0
 
 
+def test_a_half_is_a_half_though_a_hundred_times_it_is_less_in_binary() -> None:
+    assert 0.575 * 100 < 57.5
+    table = STANDARD_ADJUSTMENTS[0.90]
+    assert adjustment_percent(0.575, table) == adjustment_percent(0.58, table) < adjustment_percent(0.57, table)
+
+
+def test_a_step_of_ones_own_is_reached_only_when_the_power_factor_is() -> None:
+    """A contract that charges 5 % below 0.90 charges them at 0.8951, which would be rounded to 0.90."""
+    table = adjustments_from_steps({0.0: 5.0, 0.9: 0.0})
+    assert adjustment_percent(0.8951, table, rounded=False) == 5.0
+    assert adjustment_percent(0.9, table, rounded=False) == 0.0
+    assert adjustment_percent(0.58, adjustments_from_steps({0.0: 5.0, 0.58: 0.0}), rounded=False) == 0.0
+    terms = MonthlyTerms(power_factor_percent=table, power_factor_rounds=False)
+    found = bill(ENERGY, terms, maximum_demand_kw=None, contract_demand_kw=None, power_factor=0.8951)
+    assert found.power_factor_adjustment == pytest.approx(30)
+
+
 def test_steps_of_ones_own_hold_up_to_the_next() -> None:
     table = adjustments_from_steps({0.95: -2.0, 0.0: 20.0, 0.8: 5.0})
     found = [adjustment_percent(each, table) for each in (0.3, 0.79, 0.8, 0.94, 0.95, 1.0)]
@@ -140,7 +157,13 @@ def test_steps_of_ones_own_hold_up_to_the_next() -> None:
 # --------------------------------------------------------------------------------------------------------- bill
 
 ENERGY = EnergyCost((), 1000.0, 50.0, 600.0, 30.0, 20.0, 1.0, 1.0, 0.0)
-TERMS = MonthlyTerms("maximum_demand", 40.0, None, STANDARD_ADJUSTMENTS[0.90], 100.0, 10.0)
+TERMS = MonthlyTerms(
+    demand_basis="maximum_demand",
+    demand_price_per_month=40.0,
+    power_factor_percent=STANDARD_ADJUSTMENTS[0.90],
+    fixed_per_month=100.0,
+    tax_percent=10.0,
+)
 
 
 def test_a_bill_adds_up() -> None:
@@ -183,6 +206,85 @@ def test_a_part_that_is_unknown_leaves_no_total() -> None:
         replace(ENERGY, cost=None), TERMS, maximum_demand_kw=5.0, contract_demand_kw=None, power_factor=0.85
     )
     assert (no_energy.tax, no_energy.total) == (None, None)
+
+
+def test_a_bill_of_energy_of_which_some_has_no_price_has_no_total() -> None:
+    """600 for half of the energy is not what the energy cost."""
+    found = bill(
+        replace(ENERGY, priced_share=0.5), TERMS, maximum_demand_kw=5.0, contract_demand_kw=None, power_factor=0.85
+    )
+    assert (found.energy, found.levies, found.power_factor_adjustment, found.tax, found.total) == (None,) * 5
+    assert found.demand_charge == 200
+    rounded = bill(
+        replace(ENERGY, priced_share=1 - 1e-15), TERMS, maximum_demand_kw=5.0, contract_demand_kw=None, power_factor=1
+    )
+    assert rounded.total is not None
+
+
+TAIPOWER = (ExcessBand(1.0, 2.0), ExcessBand(1.1, 3.0))
+CHINA = (ExcessBand(1.05, 2.0),)
+
+
+@pytest.mark.parametrize(
+    ("basis", "excess", "demand_kw", "contract_kw", "price", "billed", "charge", "excess_kw", "surcharge"),
+    [
+        # Taiwan Power, rate schedules: up to 10 % above the contract capacity twice, the rest three times. 1,150 kW
+        # with 1,000 agreed at 223.60: 223,600 + 100 x 447.20 + 50 x 670.80.
+        ("contract_demand", TAIPOWER, 1150.0, 1000.0, 223.6, 1000.0, 223_600.0, 150.0, 44_720.0 + 33_540.0),
+        ("contract_demand", TAIPOWER, 1100.0, 1000.0, 223.6, 1000.0, 223_600.0, 100.0, 44_720.0),
+        ("contract_demand", TAIPOWER, 999.0, 1000.0, 223.6, 1000.0, 223_600.0, 0.0, 0.0),
+        # China, NDRC 2016 No. 1583: what exceeds 105 % of the agreed maximum demand is charged twice. 4,400 kW with
+        # 4,000 agreed at 40: 160,000 + 200 x 80; within 105 % as agreed.
+        ("contract_demand", CHINA, 4400.0, 4000.0, 40.0, 4000.0, 160_000.0, 200.0, 16_000.0),
+        ("contract_demand", CHINA, 4150.0, 4000.0, 40.0, 4000.0, 160_000.0, 0.0, 0.0),
+        # Measured demand at 10, what exceeds the agreed 500 kW at 1.5 times that: 500 x 10 + 60 x 15.
+        ("maximum_demand", (ExcessBand(1.0, 1.5),), 560.0, 500.0, 10.0, 500.0, 5000.0, 60.0, 900.0),
+        ("maximum_demand", (ExcessBand(1.0, 1.5),), 450.0, 500.0, 10.0, 450.0, 4500.0, 0.0, 0.0),
+    ],
+)
+def test_golden_demand_above_the_agreed_one_costs_a_multiple(
+    basis: DemandBasis,
+    excess: tuple[ExcessBand, ...],
+    demand_kw: float,
+    contract_kw: float,
+    price: float,
+    billed: float,
+    charge: float,
+    excess_kw: float,
+    surcharge: float,
+) -> None:
+    terms = MonthlyTerms(demand_basis=basis, demand_price_per_month=price, demand_excess=excess, tax_percent=10)
+    found = bill(ENERGY, terms, maximum_demand_kw=demand_kw, contract_demand_kw=contract_kw, power_factor=None)
+    assert found.demand_billed == pytest.approx(billed)
+    assert found.demand_charge == pytest.approx(charge)
+    assert found.demand_excess_kw == pytest.approx(excess_kw)
+    assert found.demand_surcharge == pytest.approx(surcharge)
+    # 600 of energy and 30 of levies, the tax on all of it, 20 for what was fed in.
+    assert found.total == pytest.approx((630 + charge + surcharge) * 1.1 - 20)
+    unknown = bill(ENERGY, terms, maximum_demand_kw=None, contract_demand_kw=contract_kw, power_factor=None)
+    assert (unknown.demand_excess_kw, unknown.demand_surcharge, unknown.total) == (None, None, None)
+    no_contract = bill(ENERGY, terms, maximum_demand_kw=demand_kw, contract_demand_kw=None, power_factor=None)
+    assert (no_contract.demand_surcharge, no_contract.total) == (None, None)
+
+
+@pytest.mark.parametrize(("demand_kw", "billed"), [(300.0, 400.0), (400.0, 400.0), (450.0, 450.0), (600.0, 600.0)])
+def test_a_share_of_the_agreed_demand_is_billed_at_least(demand_kw: float, billed: float) -> None:
+    """80 % of 500 kW, whatever was drawn; at 10 a kW."""
+    terms = MonthlyTerms(demand_basis="maximum_demand", demand_price_per_month=10.0, demand_minimum_share=0.8)
+    found = bill(ENERGY, terms, maximum_demand_kw=demand_kw, contract_demand_kw=500.0, power_factor=None)
+    assert (found.demand_billed, found.demand_charge) == (billed, billed * 10)
+    unknown = bill(ENERGY, terms, maximum_demand_kw=demand_kw, contract_demand_kw=None, power_factor=None)
+    assert (unknown.demand_billed, unknown.total) == (None, None)
+
+
+def test_the_power_factor_changes_the_surcharge_too() -> None:
+    terms = replace(TERMS, demand_excess=(ExcessBand(1.0, 2.0),))
+    found = bill(ENERGY, terms, maximum_demand_kw=6.0, contract_demand_kw=5.0, power_factor=0.85)
+    # 2.5 % of 600 + 5 x 40 + 1 x 80.
+    assert found.power_factor_adjustment == pytest.approx(22)
+    both = summed_bill([found, found])
+    assert both is not None
+    assert both.demand_surcharge == pytest.approx(160)
 
 
 def test_bills_of_several_months_are_added_up() -> None:

@@ -243,7 +243,7 @@ def test_rules_out_of_range_are_refused(wrong: dict[str, float]) -> None:
 
 @st.composite
 def histories(draw: st.DrawFn) -> tuple[TimeArray, FloatArray, CounterRules]:
-    """Counters that rise by whole kWh, with faults of every kind, also on top of each other."""
+    """Counters that rise by whole kWh, with faults of every kind, also on top of each other; or with a wrong clock."""
     modulus = draw(st.sampled_from([None, 1000.0]))
     rules = CounterRules(
         max_gap_s=90,
@@ -254,9 +254,10 @@ def histories(draw: st.DrawFn) -> tuple[TimeArray, FloatArray, CounterRules]:
     )
     time_s, value = 0, draw(st.sampled_from([0, 5, 500, 985]))
     times, counter = [0], [float(value)]
-    for _ in range(draw(st.integers(0, 60))):
+    clock_only = draw(st.integers(0, 3)) == 0
+    for _ in range(draw(st.integers(20 if clock_only else 0, 60))):
         time_s += draw(st.sampled_from([60, 60, 60, 60, 120]))
-        fault = draw(st.integers(0, 24))
+        fault = draw(st.integers(7 if clock_only else 0, 24))
         value += draw(st.integers(0, 5))
         if modulus is not None:
             value %= int(modulus)
@@ -272,7 +273,14 @@ def histories(draw: st.DrawFn) -> tuple[TimeArray, FloatArray, CounterRules]:
             value = shown = draw(st.integers(0, 999))
         times.append(time_s * US_PER_S)
         counter.append(math.nan if fault == 6 else float(shown))
-    return np.array(times, dtype=np.int64), np.array(counter), rules
+    if clock_only:
+        # It ran ahead for a while: what was taken then stands later, among what was taken there.
+        first = draw(st.integers(1, len(times) - 10))
+        length = draw(st.integers(3, 10))
+        ahead_us = draw(st.integers(length, 30)) * 60 * US_PER_S + 7
+        times[first : first + length] = [time_us + ahead_us for time_us in times[first : first + length]]
+    order = np.argsort(times)
+    return np.array(times, dtype=np.int64)[order], np.array(counter)[order], rules
 
 
 def usable(history: tuple[TimeArray, FloatArray, CounterRules]) -> tuple[TimeArray, FloatArray, CounterRules]:

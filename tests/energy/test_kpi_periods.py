@@ -56,6 +56,44 @@ def test_what_is_missing_is_named() -> None:
     assert kpi_value(KPIS["chiller_cop"], off, {}, np.zeros(2, dtype=bool)).reason == "the period holds no quarter hour"
 
 
+@pytest.mark.parametrize(("name", "amount"), [("chiller_cop", "cooling_kwh"), ("compressor_specific_power", "air_nm3")])
+def test_what_drifts_past_a_machine_that_stands_still_is_none_of_its_work(name: str, amount: str) -> None:
+    # 500 kW: 5 kW and less is standstill. The pump still runs, and two sensors differ by a tenth of a kelvin.
+    inputs = {amount: amounts(600.0, 14.5, 14.5), "energy_kwh": amounts(100.0, 0.0, 1.0)}
+    facts = {"standstill_kw": 5.0}
+    running = kpi_value(KPIS[name], {key: amounts(value.value[0]) for key, value in inputs.items()}, facts, always(1))
+    whole = kpi_value(KPIS[name], inputs, facts, always(3))
+    assert (whole.value, whole.coverage) == (running.value, 1.0)
+    still = kpi_value(KPIS[name], inputs, facts, np.array([False, True, True]))
+    assert (still.value, still.reason) == (None, "the machine stood still")
+    # At 2 % of its power it works, if badly; where meters are too coarse to tell, nothing is left out.
+    least = {amount: amounts(3.0), "energy_kwh": amounts(2.5)}
+    assert kpi_value(KPIS[name], least, facts, always(1)).value is not None
+    assert kpi_value(KPIS[name], inputs, {}, always(3)).value != running.value
+    # A quarter hour whose electricity is not known is asked for, and missing.
+    gap = {amount: amounts(600.0, 600.0), "energy_kwh": amounts(100.0, NAN)}
+    assert kpi_value(KPIS[name], gap, facts, always(2)).coverage == 0.5
+
+
+def test_a_compressor_that_was_off_in_idle_times_says_nothing_of_leaks() -> None:
+    off = kpi_value(KPIS["compressor_leak"], {"loaded_h": amounts(0.0, 0.0)}, {}, always(2))
+    assert (off.value, off.coverage) == (None, 1.0)
+    assert off.reason is not None
+    never_off = kpi_value(KPIS["compressor_leak"], {"loaded_h": amounts(0.25, 0.25)}, {}, always(2))
+    assert never_off.value == pytest.approx(100.0), "all that it delivers"
+
+
+def test_at_night_there_is_no_performance_ratio_and_the_reason_is_the_dark() -> None:
+    inputs = {"yield_kwh": amounts(0.0, 0.0), "irradiation_kwh_m2": amounts(-0.0003, 0.0049)}
+    found = kpi_value(KPIS["pv_performance_ratio"], inputs, {"peak_power_kwp": 100.0}, always(2))
+    assert (found.value, found.reason) == (None, "the sun did not shine")
+    # 20 W/m2 for a quarter hour are 5 Wh/m2: from there on it is day (IEC 61724-1).
+    dawn = inputs | {"irradiation_kwh_m2": amounts(0.0, 0.005), "yield_kwh": amounts(0.0, 0.4)}
+    assert kpi_value(KPIS["pv_performance_ratio"], dawn, {"peak_power_kwp": 100.0}, always(2)).value == pytest.approx(
+        0.8
+    )
+
+
 def test_leaks_are_estimated_in_idle_times_only_and_not_from_coarse_counters() -> None:
     inputs = {"loaded_h": amounts(0.25, 0.05, 0.02, 0.25)}
     idle = np.array([False, True, True, False])

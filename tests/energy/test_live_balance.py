@@ -37,6 +37,14 @@ def test_coarse_counters_are_judged_over_the_shortest_window_in_which_a_count_is
     assert [minutes(live(bus, child, count_kwh=count)) for count in (0.05, 0.2, 0.6, 2.0, 50.0)] == [1, 5, 15, 60, 60]
 
 
+def test_a_residual_of_less_than_the_counters_steps_has_no_percentage() -> None:
+    """600 kWh in an hour: steps of 30 kWh together are 5 %, those of 31 kWh say nothing of a residual of 5 %."""
+    bus, child = energy(*[10.0] * 60), energy(*[9.5] * 60)
+    assert live(bus, child, count_kwh=30.0) == pytest.approx(LiveResidual(30, 5, 60))
+    assert live(bus, child, count_kwh=31.0) == LiveResidual(pytest.approx(30), None, 60)  # type: ignore[arg-type]
+    assert live(energy(*[0.0] * 60), energy(*[0.0] * 60), count_kwh=1.0) == LiveResidual(0, None, 60)
+
+
 def test_no_window_is_shorter_than_the_slowest_poll() -> None:
     bus, child = energy(*[10.0] * 60), energy(*[9.5] * 60)
     assert [minutes(live(bus, child, slowest_poll_s=poll)) for poll in (1, 60, 61, 600)] == [1, 1, 5, 15]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from emsd.energy.kpi.performance import fit_baseline, savings
+from emsd.energy.kpi.performance import Baseline, fit_baseline, savings
 
 X = np.arange(100.0, 1300.0, 100.0)
 Y = 500 + 3 * X + np.array([5, -5, 8, -8, 3, -3, 6, -6, 2, -2, 4, -4])
@@ -43,7 +43,26 @@ def test_several_drivers_and_unknown_periods() -> None:
     np.testing.assert_allclose(baseline.expected_kwh(np.array([[100.0, 1.0]])), [257.0])
 
 
+def test_limits_of_cv_rmse_and_bias_after_ashrae_guideline_14() -> None:
+    # ASHRAE Guideline 14-2014, 4.3.2.2: monthly 15 % and +-5 %, hourly 30 % and +-10 %.
+    def model(cv: float, bias: float) -> Baseline:
+        return Baseline(0.0, np.array([1.0]), cv, bias, 0.9, 12)
+
+    for cv, bias, months, hours in (
+        (15.0, -5.0, True, True),
+        (15.1, 0.0, False, True),
+        (0.0, -5.1, False, True),
+        (30.0, 10.0, False, True),
+        (30.1, 0.0, False, False),
+        (0.0, -10.1, False, False),
+    ):
+        fitted = model(cv, bias)
+        assert (fitted.is_fit_for_months, fitted.is_fit_for_hours) == (months, hours), (cv, bias)
+
+
 def test_what_cannot_be_fitted_is_refused() -> None:
+    with pytest.raises(ValueError, match="mean energy of the baseline is 0 kWh"):
+        fit_baseline(np.zeros(12), X)
     with pytest.raises(ValueError, match="too few"):
         fit_baseline(Y[:2], X[:2])
     with pytest.raises(ValueError, match="independently"):

@@ -23,7 +23,10 @@ async def away(database_url: str) -> AsyncIterator[Outage]:
     @asynccontextmanager
     async def outage() -> AsyncIterator[None]:
         await admin.execute(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false")
-        await admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1", name)
+        # Not autovacuum's, which is a superuser's and which the owner may not end.
+        await admin.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = $1 AND usename = current_user", name
+        )
         try:
             yield
         finally:

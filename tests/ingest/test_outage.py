@@ -114,7 +114,7 @@ async def test_a_service_that_stops_without_database_ends_in_time_and_promises_n
             with pytest.raises(asyncio.CancelledError):
                 await asyncio.wait_for(task, 30)
             with pytest.raises(NotDurable):
-                await asyncio.wait_for(acknowledged, 1)
+                await asyncio.wait_for(acknowledged, 60)
     stats = pipeline.stats()
     assert stats.failures <= failures + 2, "one more attempt for the readings, one for the losses"
     assert (stats.lost, stats.refused, stats.depth) == (10, 1, 0)
@@ -156,7 +156,7 @@ async def test_a_service_that_stops_while_the_database_hangs_cuts_its_session_an
                 await asyncio.wait({task}, timeout=30)
                 assert task.cancelled()
                 with pytest.raises(NotDurable):
-                    await asyncio.wait_for(acknowledged, 1)
+                    await asyncio.wait_for(acknowledged, 60)
         finally:
             await blocker.close()
     assert pipeline.stats().refused == 1

@@ -144,7 +144,7 @@ async def test_what_waits_is_stored_when_the_service_stops(pool: Pool) -> None:
         acknowledged = asyncio.create_task(pipeline.store(power(500)))
         await until(lambda: pipeline.stats().accepted == 501)
         assert pipeline.stats().stored == 0
-    await asyncio.wait_for(acknowledged, 5)
+    await asyncio.wait_for(acknowledged, 60)
     assert await count(pool) == 501
     assert pipeline.stats().lost == 0
 

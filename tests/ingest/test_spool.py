@@ -267,7 +267,7 @@ async def test_a_service_that_stops_without_database_leaves_all_in_the_spool_and
                 pipeline.offer(power(number))
             acknowledged = asyncio.create_task(pipeline.store(power(95)))
             await until(lambda: pipeline.stats().accepted == 96)
-        await asyncio.wait_for(acknowledged, 5)
+        await asyncio.wait_for(acknowledged, 60)
         stats = pipeline.stats()
         assert (stats.lost, stats.refused, stats.in_spool) == (0, 0, 96)
         assert balanced(stats)

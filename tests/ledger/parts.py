@@ -8,11 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from emsd.energy import BUCKET_15M_US, CarbonFactor, bucket_edges, datetime_to_us
-from emsd.energy.carbon import CarbonMethod
+from emsd.energy import BUCKET_15M_US, bucket_edges, datetime_to_us
+from emsd.energy.factors import CarbonFactor, CarbonMethod, FactorTimeline
 from emsd.energy.ledger import Instrument, LedgerInputs, LedgerResults, compute
-from emsd.energy.ledger.build import LedgerParts, MeterEnergy, build_inputs, column_of, frame_of
+from emsd.energy.ledger.build import LedgerParts, build_inputs, frame_of, sums_of
+from emsd.energy.ledger.columns import MeterEnergy
 from emsd.energy.ledger.inputs import Allocation, MeterRole, Site
 from emsd.energy.series import FloatArray
 
@@ -37,6 +39,9 @@ def meter(
     import_kwh: float | FloatArray = 0.0,
     export_kwh: float | FloatArray = 0.0,
     coverage: float | FloatArray = 1.0,
+    *,
+    estimated_import_kwh: float | FloatArray = 0.0,
+    counted: NDArray[np.bool_] | None = None,
 ) -> MeterEnergy:
     """Totals are spread evenly over the quarter hours; arrays are taken as they are."""
 
@@ -45,8 +50,9 @@ def meter(
 
     covered = coverage if isinstance(coverage, np.ndarray) else np.full(quarters, coverage)
     return MeterEnergy(
-        1, key, role, column(import_kwh), column(export_kwh), np.zeros(quarters), covered, YEAR_ENDS, (1,)
-    )
+        1, key, role, column(import_kwh), column(export_kwh), column(estimated_import_kwh), column(0.0), covered,
+        counted, YEAR_ENDS, (1,),
+    )  # fmt: skip
 
 
 def instrument(
@@ -99,12 +105,12 @@ def parts(
     by_method: dict[CarbonMethod, list[CarbonFactor]] = {}
     for each in factors:
         by_method.setdefault(each.method, []).append(each)
+    timelines = {method: FactorTimeline(of_method) for method, of_method in by_method.items()}
     known: dict[str, Any] = {
         "site": Site(site_id=1, name="Display line", time_zone=SHANGHAI, carbon_region=region, residual_region="CN"),
         "gwp_set": "AR5",
         "matching": "yearly",
-        "factors": by_method,
-        "hours": {},
+        "factors": timelines,
         "instruments": (),
         "activities": (),
     }
@@ -115,7 +121,8 @@ def ledger(meters: Sequence[MeterEnergy] | None = None, **kwargs: Any) -> tuple[
     made_of = parts(**kwargs)
     frame = frame_of(made_of)
     given = [meter("incomer", "grid", made_of.edges_us.size - 1, 1000.0)] if meters is None else meters
-    inputs = build_inputs(made_of, frame, [column_of(each, frame.starts) for each in given])
+    sums = sums_of(made_of, frame)
+    inputs = build_inputs(made_of, frame, sums, [sums[each.role].add(each) for each in given])
     return inputs, compute(inputs)
 
 

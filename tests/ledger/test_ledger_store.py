@@ -6,61 +6,27 @@ import asyncio
 import hashlib
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
 
 import asyncpg
 import pytest
 
-from emsd.energy.ledger import Activity, compute
-from emsd.energy.ledger.slots import HourlyFactor
+from emsd.energy.factors import HourlyFactor
+from emsd.energy.ledger import compute
 from emsd.errors import LedgerRefused, StoreError, UnknownEntry
 from emsd.signing import SigningKey
 from emsd.statements import Wanted, changes_between, changes_since, check_statement, create_statement
 from emsd.store.activities import add_activities, list_activities
 from emsd.store.carbon import read_ledger_inputs, refresh_months, site_numbered
 from emsd.store.carbon_factors import FactorFile, import_hours, list_imports
-from emsd.store.certificates import (
-    NewEvent,
-    NewInstrument,
-    add_event,
-    add_instrument,
-    list_events,
-    list_instruments,
-    reverse_event,
-    valid_until,
-)
+from emsd.store.certificate_journal import add_event
+from emsd.store.certificates import add_instrument
 from emsd.store.statements import list_statements, statement_numbered
 from tests.api.conftest import REGION
 from tests.ledger.conftest import BERLIN_2026, NOW, Plant
+from tests.ledger.entries import certificate, nf3, retirement
 
 BEGIN, END = BERLIN_2026
 HOUR = timedelta(hours=1)
-
-
-def certificate(serial: str = "GEC-1", mwh: str = "500", **facts: Any) -> NewInstrument:
-    known: dict[str, Any] = {
-        "registry": "registry", "kind": "gec", "own_pv": False, "energy_source": "wind", "kg_per_kwh": Decimal(0),
-        "produced_from": BEGIN, "produced_to": END, "valid_to": valid_until(END), "document": "trade 1",
-        "author": "l.wei",
-    }  # fmt: skip
-    return NewInstrument(serial=serial, energy_mwh=Decimal(mwh), **(known | facts))
-
-
-def retirement(number: int, mwh: str, **facts: Any) -> NewEvent:
-    known: dict[str, Any] = {
-        "kind": "retire", "happened_at": NOW, "document": "retirement 1", "author": "l.wei", "period_from": BEGIN,
-        "period_to": END,
-    }  # fmt: skip
-    return NewEvent(instrument_id=number, energy_mwh=Decimal(mwh), **(known | facts))
-
-
-def nf3(amount: str = "1000", **facts: Any) -> Activity:
-    known: dict[str, Any] = {
-        "reference": "NF3-2026", "version": 1, "kind": "process_gas", "substance": "NF3",
-        "process": "chamber_clean_remote", "period_from": BEGIN, "period_to": END, "amount": amount, "unit": "kg",
-        "area": "fab", "document": "gas store", "author": "l.wei",
-    }  # fmt: skip
-    return Activity(**(known | facts))
 
 
 # ---------------------------------------------------------------------------------------------- factors
@@ -68,7 +34,7 @@ def nf3(amount: str = "1000", **facts: Any) -> Activity:
 
 async def test_hourly_factors_are_versions_and_the_same_file_twice_is_one(plant: Plant) -> None:
     def file(*kg: str, name: str = "hours.csv") -> FactorFile:
-        hours = [HourlyFactor(BEGIN + n * HOUR, BEGIN + (n + 1) * HOUR, Decimal(each), 0, "grid operator")
+        hours = [HourlyFactor(BEGIN + n * HOUR, BEGIN + (n + 1) * HOUR, Decimal(each), "grid operator")
                  for n, each in enumerate(kg)]  # fmt: skip
         digest = hashlib.sha256(",".join(kg).encode()).hexdigest()
         return FactorFile(REGION, "location", name, digest, "l.wei", hours)
@@ -92,7 +58,7 @@ async def test_nothing_that_was_entered_can_be_changed_or_deleted(
 ) -> None:
     await import_hours(
         plant.pool,
-        FactorFile(REGION, "location", "a.csv", "0", "l.wei", [HourlyFactor(BEGIN, BEGIN + HOUR, Decimal(1), 0, "a")]),
+        FactorFile(REGION, "location", "a.csv", "0", "l.wei", [HourlyFactor(BEGIN, BEGIN + HOUR, Decimal(1), "a")]),
     )
     number = await add_instrument(plant.pool, 1, certificate())
     await add_event(plant.pool, 1, retirement(number, "1"))
@@ -104,63 +70,6 @@ async def test_nothing_that_was_entered_can_be_changed_or_deleted(
     ):  # fmt: skip
         with pytest.raises(asyncpg.RaiseError, match="is only appended to"):
             await plant.pool.execute(statement.format(table, column, column))
-
-
-# ----------------------------------------------------------------------------------------- certificates
-
-
-async def test_a_serial_counts_once_and_a_certificate_is_whole_megawatt_hours(plant: Plant) -> None:
-    await add_instrument(plant.pool, 1, certificate())
-    with pytest.raises(LedgerRefused, match="registry GEC-1 is in the ledger already"):
-        await add_instrument(plant.pool, 1, certificate(mwh="7"))
-    with pytest.raises(LedgerRefused, match="one certificate is 1 MWh"):
-        await add_instrument(plant.pool, 1, certificate("GEC-2", "0.5"))
-    await add_instrument(plant.pool, 1, certificate("HOUR-1", "0.5", kind="granular"))
-    with pytest.raises(LedgerRefused, match="production ends after it began"):
-        await add_instrument(plant.pool, 1, certificate("GEC-3", produced_to=BEGIN))
-    assert valid_until(datetime(2028, 2, 29, tzinfo=UTC)) == datetime(2030, 2, 28, tzinfo=UTC)
-
-
-async def test_no_megawatt_hour_is_used_twice_not_even_by_two_at_once(plant: Plant) -> None:
-    number = await add_instrument(plant.pool, 1, certificate())
-    await add_event(plant.pool, 1, retirement(number, "300"))
-    with pytest.raises(LedgerRefused, match=r"gec GEC-1 has 200 MWh left of 500, not 201"):
-        await add_event(plant.pool, 1, retirement(number, "201"))
-    tries = await asyncio.gather(
-        *(add_event(plant.pool, 1, retirement(number, "120", kind=kind, period_from=None, period_to=None))
-          for kind in ("sell", "cancel", "sell", "cancel")), return_exceptions=True,
-    )  # fmt: skip
-    assert sorted(type(each).__name__ for each in tries) == ["LedgerRefused"] * 3 + ["int"]
-    (row,) = await list_instruments(plant.pool, 1)
-    assert [row.retired_mwh, row.sold_mwh + row.cancelled_mwh, row.left_mwh] == [300, 120, 80]
-
-
-async def test_an_entry_is_taken_back_by_another_once_and_its_energy_is_free_again(plant: Plant) -> None:
-    number = await add_instrument(plant.pool, 1, certificate())
-    entry = await add_event(plant.pool, 1, retirement(number, "500"))
-    taken_back = await reverse_event(plant.pool, 1, entry, author="l.wei", note="wrong year", now=NOW)
-    with pytest.raises(LedgerRefused, match="taken back before"):
-        await reverse_event(plant.pool, 1, entry, author="l.wei", note="again", now=NOW)
-    with pytest.raises(LedgerRefused, match="takes one back itself"):
-        await reverse_event(plant.pool, 1, taken_back, author="l.wei", note="undo", now=NOW)
-    await add_event(plant.pool, 1, retirement(number, "500"))
-    journal = await list_events(plant.pool, 1)
-    assert [(each.kind, each.is_reversed) for each in journal] == [
-        ("retire", True), ("reverse", False), ("retire", False),
-    ]  # fmt: skip
-    with pytest.raises(UnknownEntry, match="no entry 99"):
-        await reverse_event(plant.pool, 1, 99, author="l.wei", note="", now=NOW)
-
-
-async def test_what_has_expired_or_was_produced_later_covers_nothing(plant: Plant) -> None:
-    number = await add_instrument(plant.pool, 1, certificate())
-    with pytest.raises(LedgerRefused, match="was valid until"):
-        await add_event(plant.pool, 1, retirement(number, "1", happened_at=valid_until(END)))
-    early = {"period_from": BEGIN - 48 * HOUR, "period_to": BEGIN}
-    with pytest.raises(LedgerRefused, match="after the use"):
-        await add_event(plant.pool, 1, retirement(number, "1", **early))
-    with pytest.raises(UnknownEntry, match="no certificate or contract 99"):
-        await add_event(plant.pool, 1, retirement(99, "1"))
 
 
 # ------------------------------------------------------------------------------------------- activities
@@ -180,6 +89,10 @@ async def test_an_activity_is_entered_once_and_replaced_only_on_purpose(plant: P
     inputs = await read_ledger_inputs(plant.pool, 1, date(2026, 1, 1), date(2027, 1, 1), now=NOW)
     assert compute(inputs).total.scope1_kg == Decimal(391230), "900 kg of 1,000: 0.9 x 434.7 t"
     assert rows[2].kg_co2e == {"AR4": 417960, "AR5": 391230, "AR6": 422820}
+    of_asset = nf3("9", reference="E", kind="release", process=None, area=None, asset="etcher-1")
+    await add_activities(plant.pool, 1, [of_asset])
+    by_area = compute(await read_ledger_inputs(plant.pool, 1, date(2026, 1, 1), date(2027, 1, 1), now=NOW))
+    assert {each.area for each in by_area.scope1_by_area} == {"fab", "bay"}, "what was entered for an asset"
     with pytest.raises(UnknownEntry, match="no area 'attic'"):
         await add_activities(plant.pool, 1, [nf3(reference="D", area="attic")])
 
@@ -292,6 +205,27 @@ async def test_months_are_kept_as_the_ledger_of_the_year_says_and_follow_what_ch
     )
     with pytest.raises(LedgerRefused, match="has not begun"):
         await refresh_months(plant.pool, 1, 2027, now=now)
+
+
+async def test_what_retention_has_dropped_is_refused_and_never_taken_as_missing(plant: Plant, key: SigningKey) -> None:
+    await plant.fill("incomer", BEGIN, END, import_kwh=8760.0)
+    await plant.factor(0.5)
+    number = await create_statement(plant.pool, key, Wanted(1, date(2026, 1, 1), date(2027, 1, 1), "l.wei"), now=NOW)
+    await refresh_months(plant.pool, 1, 2026, now=NOW)
+    # Until the middle of May.
+    dropped = datetime(2026, 5, 14, tzinfo=UTC)
+    await plant.pool.execute("DELETE FROM interval_15m WHERE bucket < $1", dropped)
+    await plant.pool.execute("INSERT INTO retention_horizon (tier, kept_from) VALUES ('15m', $1)", dropped)
+    with pytest.raises(LedgerRefused, match=r"before 2026-05-14T02:00:00\+02:00 have been dropped"):
+        await read_ledger_inputs(plant.pool, 1, date(2026, 5, 1), date(2026, 6, 1), now=NOW)
+    await plant.factor(0.25, version=2)
+    await refresh_months(plant.pool, 1, 2026, now=NOW)
+    kept = [row["location_kg"] for row in await plant.pool.fetch("SELECT location_kg FROM carbon_month ORDER BY month")]
+    assert kept[4:6] == pytest.approx([744 * 0.5, 720 * 0.25]), "May stays as it was, June follows"
+    row = await statement_numbered(plant.pool, 1, number)
+    (change,) = await changes_since(plant.pool, row, now=NOW)
+    assert "cannot be read any more" in (change.after or "")
+    assert (await check_statement(row, [row])).holds
 
 
 async def test_the_only_site_need_not_be_named(plant: Plant) -> None:

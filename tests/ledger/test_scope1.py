@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 from emsd.energy.ledger import Activity, GwpSet, check_activity, gwp100, resolve
 from emsd.energy.ledger.activities import emitted_kg
 from emsd.energy.ledger.fuels import FUELS, convert
+from tests.ledger.parts import YEAR_BEGINS, YEAR_ENDS, ledger
 
 MARCH, APRIL = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, tzinfo=UTC)
 
@@ -132,3 +133,24 @@ def test_what_cannot_be_computed_is_refused_by_field(facts: dict[str, Any], fiel
     assert field in [name for name, _ in check_activity(wrong)]
     with pytest.raises(ValueError, match="activity A-1"):
         resolve(wrong, "AR5")
+
+
+def test_an_activity_counts_in_a_ledger_with_the_share_of_its_time_that_lies_in_it() -> None:
+    """434.7 t of a year, 31 days of it; and what was used before or after is in none of its sums."""
+    january_ends = YEAR_BEGINS + timedelta(days=31)
+    of_year = {"process": "chamber_clean_remote", "period_from": YEAR_BEGINS, "period_to": YEAR_ENDS, "area": "fab"}
+    over_the_edge = {
+        "kind": "release", "substance": "R134a", "amount": "10", "reference": "R", "area": "utility",
+        "period_from": YEAR_BEGINS - timedelta(days=3), "period_to": YEAR_BEGINS + timedelta(days=1),
+    }  # fmt: skip
+    _, results = ledger([], to=january_ends, activities=[activity(**of_year), activity(**over_the_edge)])
+    nf3, r134a = Decimal(434_700) * 31 / 365, Decimal(13_000) / 4
+    assert results.total.scope1_kg == pytest.approx(nf3 + r134a, abs=Decimal("1e-6"))
+    assert {each.gas: each.kg_co2e for each in results.scope1} == pytest.approx({"NF3": nf3, "R134a": r134a})
+    assert {each.area: each.kg_co2e for each in results.scope1_by_area} == pytest.approx({"fab": nf3, "utility": r134a})
+
+
+def test_fuels_of_the_epa_emit_methane_and_nitrous_oxide_too() -> None:
+    """US EPA 2022, Table 1: natural gas 53.06 kg CO2, 1.0 g CH4 and 0.10 g N2O a MMBtu; GWP of AR5 28 and 265."""
+    found = tonnes(kind="fuel", substance="natural_gas_us", unit="MMBtu", amount="1000")
+    assert found == {"CO2": Decimal("53.06"), "CH4": Decimal("0.028"), "N2O": Decimal("0.0265")}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import numpy as np
 import pytest
 
-from emsd.energy.ledger.slots import HourlyFactor
+from emsd.energy.factors import CarbonFactor
+from emsd.energy.ledger import LedgerInputs
 from tests.ledger.parts import (
     YEAR_BEGINS,
     factor,
@@ -141,17 +144,17 @@ DAY_BEGINS, DAY_ENDS = datetime(2022, 6, 30, 16, tzinfo=UTC), datetime(2022, 7, 
 HOUR = timedelta(hours=1)
 
 
-def hour(number: int, kg: str, version: int = 1, *, width: timedelta = HOUR) -> HourlyFactor:
+def hour(number: int, kg: float, version: int = 1, *, width: timedelta = HOUR) -> CarbonFactor:
     begin = DAY_BEGINS + number * HOUR
-    return HourlyFactor(begin, begin + width, Decimal(kg), version, f"grid operator, version {version}")
+    source = f"grid operator, version {version}"
+    return factor(kg, source=source, valid_from=begin, valid_to=begin + width, version=version, resolution="hour")
 
 
 def test_an_hour_takes_its_own_factor_and_the_rest_that_of_the_year() -> None:
-    hours = [hour(0, "0.9"), hour(1, "0.1"), hour(1, "0.2", version=2)]
+    hours = [hour(0, 0.9), hour(1, 0.1), hour(1, 0.2, version=2)]
     inputs, results = ledger(
-        [meter("incomer", "grid", 96, 960.0)], from_=DAY_BEGINS, to=DAY_ENDS, factors=[NATIONAL],
-        hours={"location": hours},
-    )  # fmt: skip
+        [meter("incomer", "grid", 96, 960.0)], from_=DAY_BEGINS, to=DAY_ENDS, factors=[NATIONAL, *hours]
+    )
     # 40 kWh an hour: one at 0.9, one at the revised 0.2, 22 at the factor of the year.
     assert results.total.location_kg == pytest.approx(Decimal("516.208"))
     assert len(inputs.edges) == 4
@@ -219,3 +222,98 @@ def test_what_was_not_measured_lowers_the_coverage_and_is_never_0() -> None:
     assert results.total.market_kg is None
     _, results = ledger([], from_=DAY_BEGINS, to=DAY_ENDS, factors=[NATIONAL])
     assert "electricity: the site has no energy meter, so Scope 2 is unknown" in results.missing
+
+
+def test_a_granular_certificate_that_was_retired_for_the_year_covers_its_hour_in_the_ledger_of_its_month_too() -> None:
+    """Its energy was produced within the month, so all of it counts there, and nothing in any other month."""
+    use = meter("incomer", "grid", 96, 960.0)
+    of_hour = instrument(
+        "0.03", retired("0.03"), kind="granular", produced_from=DAY_BEGINS + HOUR, produced_to=DAY_BEGINS + 2 * HOUR
+    )
+    facts: dict[str, Any] = {"from_": DAY_BEGINS, "to": DAY_ENDS, "factors": [RESIDUAL], "instruments": [of_hour]}
+    _, results = ledger([use], matching="hourly", **facts)
+    assert [results.total.certificate_kwh, results.instruments[0].surplus_kwh] == [30, 0]
+    _, results = ledger([use], matching="yearly", **facts)
+    assert results.total.certificate_kwh == pytest.approx(Decimal(30) / 365, abs=Decimal("1e-6"))
+    elsewhere = instrument("0.03", retired("0.03", DAY_BEGINS, DAY_BEGINS + HOUR), kind="granular",
+                           produced_from=DAY_BEGINS + HOUR, produced_to=DAY_BEGINS + 2 * HOUR)  # fmt: skip
+    _, results = ledger([use], matching="hourly", **(facts | {"instruments": [elsewhere]}))
+    assert results.total.certificate_kwh == 0
+    assert any("outside the period that it was retired for" in each for each in results.missing)
+
+
+def test_what_left_the_site_is_never_taken_as_zero_where_it_is_metered() -> None:
+    """In July nothing is known of the grid, so what was used of the PV then is not known either."""
+    june_ends = datetime(2022, 6, 30, 16, tzinfo=UTC)
+    july_ends = datetime(2022, 7, 31, 16, tzinfo=UTC)
+    known = quarters(YEAR_BEGINS, june_ends)
+    count = quarters(YEAR_BEGINS, july_ends)
+    gone = np.where(np.arange(count) < known, 1.0, np.nan)
+    covered = np.where(np.isnan(gone), 0.0, 1.0)
+    pv = meter("pv", "generation", count, np.full(count, np.nan), np.full(count, 2.0))
+    facts: dict[str, Any] = {"to": july_ends, "factors": [NATIONAL, RESIDUAL]}
+    _, results = ledger([meter("incomer", "grid", count, gone, gone, coverage=covered), pv], **facts)
+    june, july = results.months[5:]
+    assert [june.generation_kwh, june.pv_used_kwh] == [2880 * 2, 2880]
+    assert [july.generation_kwh, july.pv_used_kwh, july.avoided_kg, july.load_kwh] == [2976 * 2, None, None, None]
+    assert "electricity: 2022-07 is known for 0.0 % of the time; the rest is in no figure" in results.missing
+    never = np.full(count, np.nan)
+    _, results = ledger([meter("incomer", "grid", count, 1000.0, never), pv], **facts)
+    assert results.total.pv_used_kwh == results.total.generation_kwh
+    assert "own PV: no meter counts what leaves the site, so all of its yield is taken as used on site" in (
+        results.missing
+    )
+
+
+def test_a_meter_is_due_only_while_it_counted() -> None:
+    first = np.arange(96) < 48
+    meters = [
+        meter("old", "grid", 96, 960.0, counted=first), meter("new", "grid", 96, 1920.0, counted=~first),
+    ]  # fmt: skip
+    inputs, results = ledger(meters, from_=DAY_BEGINS, to=DAY_ENDS, factors=[NATIONAL])
+    assert [results.total.grid_import_kwh, results.total.coverage, results.total.completeness] == [1440, 1, 1]
+    assert [each.import_kwh[0] for each in inputs.meters] == [480, 960]
+    assert [each.due_s[0] for each in inputs.meters] == [43_200, 43_200]
+
+
+def test_estimated_energy_is_told_apart_in_every_line_by_both_methods() -> None:
+    bought = [instrument("300", retired("300"))]
+    grid = meter("incomer", "grid", YEAR, 1e6, estimated_import_kwh=1e5)
+    _, results = ledger([grid], factors=[NATIONAL, RESIDUAL], instruments=bought)
+    total = results.total
+    assert float(total.estimated_import_kwh) == pytest.approx(1e5)
+    assert float(total.estimated_location_kg) == pytest.approx(53_660, rel=1e-6)
+    assert float(total.estimated_market_kg) == pytest.approx(0.1 * 700e3 * 0.5856, rel=1e-6)
+    assert float(total.estimated_share or 0) == pytest.approx(0.1)
+    assert "2022-01 holds 8,493 kWh from the grid that were estimated, 10.0 % of it" in " ".join(results.missing)
+
+
+def test_slots_that_are_not_the_sums_of_their_meters_are_refused() -> None:
+    inputs, _ = ledger([meter("incomer", "grid", 96, 960.0)], from_=DAY_BEGINS, to=DAY_ENDS, factors=[NATIONAL])
+    data = inputs.model_dump(mode="json")
+    for name in ("import_kwh", "covered_s"):
+        wrong = json.loads(json.dumps(data))
+        wrong["grid"][name][0] = "961"
+        with pytest.raises(ValueError, match=f"{name} of the grid meters is not the sum of its meters"):
+            LedgerInputs.model_validate(wrong)
+    wrong = json.loads(json.dumps(data))
+    wrong["meters"][0]["import_kwh"] = []
+    with pytest.raises(ValueError, match="meters with"):
+        LedgerInputs.model_validate(wrong)
+
+
+def test_a_thousand_meters_by_the_hour_are_as_many_numbers_as_hours_and_months() -> None:
+    count = quarters(YEAR_BEGINS, YEAR_BEGINS + timedelta(days=31))
+    hours = [
+        factor(0.5 + number / 1e4, valid_from=YEAR_BEGINS + number * HOUR, valid_to=YEAR_BEGINS + (number + 1) * HOUR,
+               resolution="hour")
+        for number in range(744)
+    ]  # fmt: skip
+    facts: dict[str, Any] = {"to": YEAR_BEGINS + timedelta(days=31), "factors": hours}
+    shared = meter("incomer", "grid", count, 744.0)
+    inputs, results = ledger([shared] * 1000, **facts)
+    assert len(inputs.grid.import_kwh) == 744
+    assert {len(each.import_kwh) for each in inputs.meters} == {1}
+    one = ledger([shared], **facts)[1].total.location_kg
+    assert one is not None
+    assert results.total.location_kg == 1000 * one, "whole millionths add up exactly"

@@ -83,7 +83,7 @@ def test_the_command_runs_from_any_folder(installed: Path, tmp_path: Path) -> No
     for command in ("run", "demo", "simulate", "migrate", "check", "schema", "servers", "token"):
         assert command in help_text
     tree = said(installed, tmp_path, "emsd", "check", str(ROOT / "config" / "plant.example.yaml"))
-    assert "21 meters" in tree
+    assert "25 meters" in tree
 
 
 def test_packages_and_their_folders_are_found_in_the_installation(installed: Path, tmp_path: Path) -> None:

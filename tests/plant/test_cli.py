@@ -32,7 +32,7 @@ def test_check_prints_the_plant_as_a_tree_and_leaves_with_0() -> None:
         "residual_percent outside its band for 1800 s",
         "0.5306",
         "│ substation        │ 10 ms (assumed) │      3 │",
-        "9 areas, 14 assets, 21 meters (13 of energy, 1 virtual beside them) on 8 connections, 10.8 polls/s, 8 alarms",
+        "9 areas, 14 assets, 25 meters (13 of energy, 1 virtual beside them) on 8 connections, 11.2 polls/s, 8 alarms",
         "0 warnings",
     ):
         assert words in result.stdout

@@ -50,6 +50,7 @@ def test_an_expression_is_multiplied_out(expression: str, factors: dict[str, flo
         ("A + b", "'A' where a meter", "combine"),
         ("a; DROP TABLE meter", "'a;' where a meter", "combine"),
         ("1e9 * a", "multiplies 1e9 by a", "number only"),
+        ("b + 0.1 * a + 0.2 * a - 0.3 * a", "multiplies a by 0", "leave that meter out"),
         ("(" * 60 + "a" + ")" * 60, "more than 20 levels", "flatter"),
     ],
 )

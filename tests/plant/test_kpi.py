@@ -33,6 +33,7 @@ def asset(document: Any, key: str) -> Any:
 
 
 def add_flow(document: Any, *, key: str = "chiller-1-flow", unit_id: int = 31) -> None:
+    without(document, "chiller-1-water")
     document["meters"].append(
         {
             "key": key,
@@ -49,7 +50,11 @@ def parts(assets: dict[str, AssetKpis], key: str, name: str) -> list[tuple[str, 
     return [(part.meter, part.quantity) for part in assets[key].sources[name].parts]
 
 
-def test_the_example_says_which_meter_gives_what_and_what_its_chillers_lack(tmp_path: Path) -> None:
+def without(document: Any, *keys: str) -> None:
+    document["meters"] = [each for each in document["meters"] if each["key"] not in keys]
+
+
+def test_the_example_has_every_key_figure_of_its_machines(tmp_path: Path) -> None:
     assets = load(tmp_path)
     assert "weather" not in assets, "a weather station has no key figures"
     assert parts(assets, "compressor-1", "air_nm3") == [("compressor-1-flow", "air_volume_nm3")]
@@ -57,17 +62,38 @@ def test_the_example_says_which_meter_gives_what_and_what_its_chillers_lack(tmp_
         ("chiller-1-feeder", "energy_import_kwh"),
         ("chiller-1-feeder", "energy_export_kwh"),
     ]
-    assert parts(assets, "pv-1", "irradiation_kwh_m2") == [("weather-pyranometer", "irradiance_w_m2")]
+    assert parts(assets, "chiller-1", "cooling_kwh") == [("chiller-1-water", "cooling_energy_kwh")]
+    assert parts(assets, "chiller-2", "cooling_kwh") == [("chiller-2-water", "thermal_power_kw")]
+    assert parts(assets, "pv-1", "irradiation_t25_kwh_m2") == [
+        ("weather-array", "irradiance_poa_w_m2"),
+        ("weather-array", "module_temperature_c"),
+    ]
+    assert parts(assets, "process-tools", "good_pieces") == [("tools-pieces", "good_pieces_count")]
     assert parts(assets, "incomer", "reactive_kvarh") == [
         ("incomer", "reactive_energy_import_kvarh"),
         ("incomer", "reactive_energy_export_kvarh"),
     ]
     assert assets["fan-filters"].facts["floor_area_m2"] == 3600
     assert assets["pv-1"].facts["peak_power_kwp"] == 600
+    lacking = {
+        (key, name)
+        for key, each in assets.items()
+        for name, kpi in KPIS.items()
+        if kpi.asset_kinds.count(each.kind) and each.lacks(kpi)
+    }
+    assert lacking == {("exhaust", "power_factor")}
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    def poorer(document: Any) -> None:
+        without(document, "chiller-1-water", "weather-array")
+
+    assets = load(tmp_path, poorer)
     (reason,) = assets["chiller-1"].lacks(KPIS["chiller_cop"])
     assert reason.startswith("no meter of chiller-1 delivers")
     assert "water_flow_m3h" in reason
     assert assets["chiller-1"].lacks(KPIS["power_factor"]) == []
+    assert parts(assets, "pv-1", "irradiation_kwh_m2") == [("weather-pyranometer", "irradiance_w_m2")]
     (reason,) = assets["pv-1"].lacks(KPIS["pv_performance_ratio_t25"])
     assert "module_temperature_c" in reason
 
@@ -108,6 +134,18 @@ def test_power_tells_load_where_limits_are_given_and_hour_counters_elsewhere(tmp
     assert assets["compressor-2"].facts["hours_count_h"] == 1.0
     assert assets["pv-1"].facts["peak_power_kwp"] == 520
     assert assets["pv-1"].reference == {"pv_performance_ratio": 0.8}
+
+
+def test_only_meters_fine_enough_tell_a_machine_at_rest(tmp_path: Path) -> None:
+    assets = load(tmp_path)
+    assert assets["chiller-1"].facts["standstill_kw"] == assets["chiller-2"].facts["standstill_kw"] == 5.0
+    assert "standstill_kw" not in assets["incomer"].facts, "no key figure asks for it"
+
+    def small(document: Any) -> None:
+        # One count of the feeder, 0.1 kWh, is four hours of 1 % of 2.5 kW.
+        asset(document, "chiller-2")["rated_power_kw"] = 2.5
+
+    assert "standstill_kw" not in load(tmp_path, small)["chiller-2"].facts
 
 
 @pytest.mark.parametrize(
@@ -156,6 +194,35 @@ def test_power_tells_load_where_limits_are_given_and_hour_counters_elsewhere(tmp
                 production=document["production"] | {"counters": [{"asset": "tool", "product": "panel-6-7"}]}
             ),
             'production.counters[0].asset "tool" is not among the assets',
+        ),
+        (
+            lambda document: document["production"].update(
+                counters=[{"asset": "compressor-1", "product": "panel-6-7"}]
+            ),
+            "production.counters[0].asset compressor-1 has no meter that delivers pieces_count; give it one",
+        ),
+        (
+            lambda document: document["production"].update(
+                counters=[{"asset": "process-tools", "product": each} for each in ("panel-6-7", "panel-13-3")]
+            ),
+            "production.counters[1].asset the pieces of process-tools count by",
+        ),
+        (
+            lambda document: (
+                document["meters"].append(
+                    {
+                        **next(each for each in document["meters"] if each["key"] == "tools-pieces"),
+                        "key": "b",
+                        "topic": "b",
+                    }
+                )
+                or document["production"].update(counters=[{"asset": "process-tools", "product": "panel-6-7"}])
+            ),
+            "production.counters[0].asset tools-pieces and b both deliver pieces_count; name one under kpi.inputs",
+        ),
+        (
+            lambda document: document["production"].update(allocation=[{"area": "roof", "by": "none"}] * 2),
+            "production.allocation[1].area roof is spread by",
         ),
         (
             lambda document: document.update(production={"allocation": [{"area": "roof", "by": "shares"}]}),

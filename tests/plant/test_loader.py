@@ -36,7 +36,7 @@ def example() -> LoadedPlant:
 
 def test_the_example_plant_loads_with_the_shipped_profiles_and_without_warnings(example: LoadedPlant) -> None:
     assert example.warnings == ()
-    assert len(example.plant.meters) == 21
+    assert len(example.plant.meters) == 25
     assert {meter.profile for meter in example.plant.meters} <= example.profiles.keys()
     assert sum(isinstance(c, MqttConnection) for c in example.plant.connections) == 1
     factors = [(each.method, each.valid_from.year) for each in example.plant.carbon_factors]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -207,6 +207,27 @@ def test_prices_of_an_exchange_are_added_hour_by_hour(tmp_path: Path, stock_prof
     found = periods.price_per_kwh[periods.places(at)]
     assert found[1:4] == pytest.approx([0.13, 0.04, 0.07])
     assert np.isnan(found[[0, 4]]).all()
+
+
+def priced(prices: dict[str, float], at: list[str]) -> list[float]:
+    """Prices at some hours of 1 January 2026 of a tariff of 0 that only the list adds to."""
+    listed = [{"time": f"2026-01-01T{time}+01:00", "price_per_kwh": price} for time, price in prices.items()]
+    free = {"periods": [{"name": "flat", "hours": ["00:00-24:00"], "price_per_kwh": 0.0}]}
+    periods = prices_of(tariff(dynamic_prices=listed, rates=[free]), date(2026, 1, 1), date(2026, 1, 2), BERLIN)
+    instants = [datetime_to_us(datetime.fromisoformat(f"2026-01-01T{time}+01:00")) for time in at]
+    found: list[float] = periods.price_per_kwh[periods.places(np.array(instants, dtype=np.int64))].tolist()
+    return found
+
+
+def test_where_hours_are_missing_in_a_list_of_prices_the_price_is_not_known() -> None:
+    hourly = {"00:00": 0.1, "01:00": 0.2, "02:00": 0.3, "06:00": 0.4, "07:00": 0.5}
+    at = ["00:59", "02:59", "03:00", "05:59", "06:00", "07:59", "08:00"]
+    nan = float("nan")
+    assert priced(hourly, at) == pytest.approx([0.1, 0.3, nan, nan, 0.4, 0.5, nan], nan_ok=True)
+    # A list that changes every few hours has no holes; its last price holds for an hour.
+    assert priced({"00:00": 0.1, "06:00": 0.2, "12:00": 0.3}, ["05:59", "11:59", "12:59", "13:00"]) == pytest.approx(
+        [0.1, 0.2, 0.3, nan], nan_ok=True
+    )
 
 
 def test_spreadsheets_with_decimal_commas_are_read(tmp_path: Path, stock_profiles: Any) -> None:

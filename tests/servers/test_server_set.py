@@ -16,6 +16,7 @@ import pytest
 from emsd.errors import SettingsError
 from emsd.servers import DATABASE_VARIABLE, MQTT_VARIABLE, ServerSet, database_url, temporary_folder
 from emsd.servers.handshake import accepts_clients
+from tests.conftest import memory_or_disk
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Terminal:
 
 @pytest.fixture
 def terminal() -> Iterator[Terminal]:
-    with temporary_folder("emsd-set-") as data:
+    with temporary_folder("emsd-set-", within=memory_or_disk()) as data:
         found = Terminal(data)
         try:
             yield found
@@ -101,7 +102,7 @@ def test_a_name_that_is_no_folder_name_is_refused(terminal: Terminal) -> None:
 
 async def test_database_url_prefers_the_environment_and_else_starts_the_private_one() -> None:
     assert database_url(environment={DATABASE_VARIABLE: "postgresql://db.example/x"}) == "postgresql://db.example/x"
-    with temporary_folder("emsd-url-") as data:
+    with temporary_folder("emsd-url-", within=memory_or_disk()) as data:
         mine = {"EMSD_DATA_DIR": str(data)}
         url = database_url("mine", environment=mine)
         try:

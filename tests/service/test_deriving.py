@@ -19,6 +19,7 @@ from emsd.plant.profile import Profile
 from emsd.readings import Quality, Reading, instant_us, reading_of
 from emsd.service.deriving import Deriving
 from emsd.service.deriving_balance import derive_balance
+from emsd.service.readiness import Readiness
 from emsd.store.plant import sync_plant
 from emsd.store.pool import Pool, Session, open_pool
 from emsd.store.virtual_meters import virtual_meter_ids
@@ -179,6 +180,30 @@ async def test_a_minute_that_waits_for_accounting_is_not_derived_and_one_that_wa
     assert made.stats.skipped == 3
 
 
+async def test_how_far_derived_values_are_behind_is_known_and_makes_the_service_not_ready(pool: Pool) -> None:
+    loaded = plant()
+    ids = await prepare(pool, loaded)
+    clock = [NOW]
+    made = Deriving(pool, (derive_balance,), settle_s=15, now=lambda: clock[-1])
+    made.adopt(loaded, ids)
+    ready = Readiness(
+        started=lambda: True,
+        accounting_lag_s=lambda: None,
+        deriving_lag_s=lambda: made.lag_s,
+        connections=dict,
+        collectors=tuple,
+    )
+    assert (made.lag_s, list(ready)) == (0, ["startup", "deriving"])
+    clock.append(NOW + 5 * MINUTE)
+    assert made.lag_s == 280, "from the start on: nothing has been derived yet"
+    assert await ready["deriving"]() is None
+    clock.append(NOW + 6 * MINUTE)
+    assert await ready["deriving"]() == "residuals, deviations and demand are those of 340 s ago"
+    assert await made.derive_once(instant_us(SETTLED + 5 * MINUTE))
+    assert (made.lag_s, await ready["deriving"]()) == (60, None)
+    assert made.stats.busy_s > 0
+
+
 async def test_what_several_derivers_know_of_a_meter_is_one_reading(pool: Pool) -> None:
     loaded = plant()
     ids = await prepare(pool, loaded)
@@ -212,7 +237,7 @@ async def test_run_derives_each_minute_once_and_tries_again_after_a_failure(pool
     await pool.execute("ALTER TABLE interval_1m RENAME TO interval_1m_away")
     running = asyncio.create_task(made.run())
     try:
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not made.stats.failures:  # noqa: ASYNC110 - the service has no event for it
                 await asyncio.sleep(0.01)
             await pool.execute("ALTER TABLE interval_1m_away RENAME TO interval_1m")
@@ -249,7 +274,7 @@ async def test_a_residual_out_of_its_band_and_a_wrong_ratio_raise_alarms_of_the_
         for key, kwh, power_kw in (("main", 10.0, 600.0), ("press", 6.0, 378.0), ("oven", 3.0, 180.0)):
             await fill(pool, ids[key], kwh, power_kw=power_kw, until=SETTLED + MINUTE, minutes=1)
         assert await made.derive_once(instant_us(SETTLED + MINUTE))
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while await pool.fetchval("SELECT count(*) FROM alarm_journal") < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from emsd.alarms.binding import bind_rules
+from emsd.alarms.engine import AlarmEngine
 from emsd.plant.derived import derived_meter_id
 from emsd.plant.loader import LoadedPlant
 from emsd.plant.models import Plant
@@ -86,6 +88,46 @@ async def test_derived_demand_is_stored_and_an_alarm_goes_by_it(pool: Pool) -> N
     assert row is not None
     assert tuple(row) == pytest.approx((600, 600, 1000, 15))
     assert [each.meter_id for each in seen] == [rule.meter_id]
+
+
+async def test_an_alarm_on_the_forecast_holds_within_its_deadband_and_while_nothing_is_known_and_ends_with_the_period(
+    pool: Pool,
+) -> None:
+    """The quarter hour from 08:00: 1,200 kW, then 720 and nothing; the next one begins at 600 kW.
+
+    Forecasts: 1,200 at 08:03; at 08:07 (3 x 1,200 + 12 x 720) / 15 = 816, within 100 kW of 900; unknown at 08:13, six
+    minutes later than anything known; 600 when the next period has begun.
+    """
+    loaded = with_contract(plant(ALARM | {"meters": ["main"], "deadband": 100}), contract_demand_kw=900)
+    ids = await prepare(pool, loaded)
+    later_us = instant_us(SETTLED + 60 * MINUTE)
+    engine = AlarmEngine(bind_rules(loaded.plant, loaded.profiles, ids), pool, site_id=1, now_us=lambda: later_us)
+    seen: list[Reading] = []
+    made = Deriving(pool, [derive_demand], settle_s=15, observers=[seen.append, engine.observe])
+    made.adopt(loaded, ids)
+    await fill(pool, ids["main"], 10.0, minutes=120)
+    running = asyncio.create_task(engine.run())
+    try:
+        for minute, minutes, kwh in ((3, 3, 20.0), (7, 4, 12.0), (13, 0, 0.0), (15, 4, 10.0), (18, 3, 10.0)):
+            at = SETTLED + minute * MINUTE
+            if minutes:
+                await fill(pool, ids["main"], kwh, until=at, minutes=minutes)
+            assert await made.derive_once(instant_us(at))
+        async with asyncio.timeout(60):
+            while await pool.fetchval("SELECT count(*) FROM alarm_journal") < 2:  # noqa: ASYNC110 - the only sign
+                await asyncio.sleep(0.02)
+    finally:
+        running.cancel()
+        await asyncio.wait({running})
+    forecasts = [reading.value("demand_forecast_kw") for reading in seen]
+    assert forecasts[:2] == [pytest.approx(1200), pytest.approx(816)]
+    assert forecasts[2:] == [None, pytest.approx(600), pytest.approx(600)]
+    assert [reading.value("demand_minutes_left") for reading in seen] == [
+        # 165 of 225 kWh are left at 1,200 kW; 117 at 720, more than eight minutes need; unknown; 150 of 225 are used.
+        *(pytest.approx(8.25), 15, None, 15, 15),
+    ]
+    rows = await pool.fetch("SELECT transition, time FROM alarm_journal ORDER BY time")
+    assert [tuple(row) for row in rows] == [("occur", SETTLED + 3 * MINUTE), ("return", SETTLED + 15 * MINUTE)]
 
 
 async def test_the_contract_is_that_of_the_day(pool: Pool) -> None:

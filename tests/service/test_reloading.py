@@ -15,7 +15,7 @@ from emsd.plant.loader import LoadedPlant, load_plant
 from emsd.service.reloading import Reloader
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "plant.example.yaml"
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 
 
 @pytest.fixture

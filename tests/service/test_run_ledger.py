@@ -18,7 +18,7 @@ from emsd.store.pool import Pool, open_pool
 from emsd.store.runs import begin_run
 from tests.store.test_plant import PROFILES, meter, plant
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 
 
 @pytest.fixture

@@ -114,13 +114,7 @@ def test_a_device_that_answers_whole_values_only_refuses_the_second_half_of_one(
 
 
 def pac3200() -> Profile:
-    (loaded,) = (each for each in shipped() if each.profile == "siemens_pac3200")
-    return loaded
-
-
-def shipped() -> list[Profile]:
-    loader = YAML(typ="safe")
-    return [Profile.model_validate(loader.load(path)) for path in sorted(PROFILES.glob("*.yaml"))]
+    return Profile.model_validate(YAML(typ="safe").load(PROFILES / "siemens_pac3200.yaml"))
 
 
 def test_settings_and_identity_stand_where_the_profile_says() -> None:

@@ -18,7 +18,7 @@ from emsd.readings import instant_us
 from simulator import Simulator, fleet
 
 NOON_US = instant_us(datetime(2026, 6, 3, 5, tzinfo=UTC))
-DEADLINE_S = 20
+DEADLINE_S = 60
 
 
 @asynccontextmanager

@@ -84,7 +84,7 @@ async def test_what_the_broker_acknowledged_is_counted_by_meter(
     plant = publishing(example, mosquitto.port, 0.1)
     async with Simulator(plant, example.profiles) as simulator:
         await until(lambda: all(count >= 3 for count in simulator.published.values()))
-        assert set(simulator.published) == {"cleanroom-exhaust", "cleanroom-climate"}
+        assert set(simulator.published) == {"cleanroom-exhaust", "cleanroom-climate", "tools-pieces"}
         assert simulator.publishers["broker"].connected
 
 

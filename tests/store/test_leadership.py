@@ -8,7 +8,7 @@ from emsd.errors import StoreUnavailable
 from emsd.store.leadership import lead
 from emsd.store.pool import Pool, open_pool
 
-WITHIN_S = 30.0
+WITHIN_S = 60.0
 HELD = """
 FROM pg_locks
 WHERE locktype = 'advisory' AND granted AND pid <> pg_backend_pid()

@@ -10,9 +10,10 @@ import asyncpg
 import pytest
 
 from emsd.errors import UnknownProduct
-from emsd.plant.production import AreaAllocation, IdleTime, Product, Production
+from emsd.plant.production import AreaAllocation, IdleTime, Product, ProductCounter, Production
 from emsd.store.pool import Pool
-from emsd.store.production import NewCount, add_counts, list_counts, read_production, sync_production
+from emsd.store.production import read_production, sync_production
+from emsd.store.production_counts import NewCount, OutputSum, add_counts, list_counts, read_output_sums
 
 BEGIN = datetime(2026, 5, 4, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -57,6 +58,43 @@ async def test_a_list_with_an_unknown_product_is_refused_as_a_whole(site: Pool) 
     with pytest.raises(UnknownProduct, match="there is no product 'panle'; products are: panel, tablet"):
         await add_counts(site, 1, [COUNT, replace(COUNT, external_id="x", product="panle")], author="mes")
     assert await list_counts(site, 1, BEGIN, BEGIN + DAY) == []
+
+
+async def test_what_went_through_a_window_is_summed_by_product_and_stage(site: Pool) -> None:
+    half = replace(COUNT, from_time=BEGIN - DAY, units=100.0, good_units=80.0, external_id="half")
+    counts = [
+        COUNT,
+        half,  # a day of its two lies in the window
+        replace(COUNT, external_id="line", stage=None, units=900.0, good_units=None),
+        replace(COUNT, external_id="nothing", stage=None, units=0.0, good_units=None),
+        replace(COUNT, external_id="wrong", units=7.0, good_units=7.0),
+        replace(COUNT, external_id="before", from_time=BEGIN - DAY, to_time=BEGIN),
+        replace(COUNT, external_id="after", from_time=BEGIN + DAY, to_time=BEGIN + 2 * DAY),
+    ]
+    await add_counts(site, 1, counts, author="mes")
+    await add_counts(site, 1, [replace(counts[4], withdrawn=True), replace(COUNT, units=1200.0)], author="li")
+    counters = (ProductCounter(asset="tool", product="tablet"), ProductCounter(asset="gone", product="tablet"))
+    async with site.acquire() as connection:
+        await connection.execute("INSERT INTO area (site_id, key, name) VALUES (1, 'hall', 'Hall')")
+        await connection.execute(
+            "INSERT INTO asset (site_id, area_id, key, name, kind) SELECT 1, area_id, 'tool', 'Tool', 'process_tool'"
+            " FROM area"
+        )
+        await connection.execute(
+            "INSERT INTO asset_15m (bucket, asset_id, pieces, pieces_coverage, good_pieces, good_pieces_coverage)"
+            " SELECT bucket, asset_id, 2, 1, CASE WHEN bucket < $2 THEN 2 END, 1 FROM asset,"
+            " generate_series($1::timestamptz, $1 + interval '24 hours', '15 minutes') AS bucket",
+            BEGIN, BEGIN + DAY / 2,
+        )  # fmt: skip
+        found = await read_output_sums(connection, 1, counters, BEGIN, BEGIN + DAY)
+        assert found == [
+            OutputSum("panel", "array", 1200.0 + 50, 950.0 + 40),
+            OutputSum("panel", None, 900.0, None),
+            OutputSum("tablet", None, 192.0, None),  # of the afternoon nobody knows the good ones
+        ]
+        (_, _, morning) = await read_output_sums(connection, 1, counters, BEGIN, BEGIN + DAY / 2)
+        assert morning == OutputSum("tablet", None, 96.0, 96.0)
+        assert await read_output_sums(connection, 1, (), BEGIN + 5 * DAY, BEGIN + 6 * DAY) == []
 
 
 async def test_who_sends_the_same_at_the_same_time_makes_one_version(site: Pool) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from emsd.energy.bill import ExcessBand
 from emsd.plant.models import Plant
+from emsd.store.contract_demand import read_contract_demands, read_period_min
 from emsd.store.pool import Session, open_pool
 from emsd.store.tariff import (
-    read_contract_demands,
-    read_period_min,
+    extend_tariffs,
     read_prices,
     read_tariffs,
     sync_tariffs,
@@ -162,3 +163,58 @@ async def test_what_was_agreed_is_known_with_the_day_from_which_it_holds(databas
         await sync(connection, plant())
         assert await read_contract_demands(connection, 1) == []
         assert await read_period_min(connection, 1) == 15
+
+
+async def test_prices_reach_further_when_a_year_begins_though_nobody_starts_the_service(database_url: str) -> None:
+    """In Berlin 2027 begins at 23:00 UTC."""
+    new_year = datetime(2026, 12, 31, 23, tzinfo=UTC)
+    reach = "SELECT max(to_time) FROM tariff_price"
+    described = plant(OLD)
+    async with open_pool(database_url, max_size=1) as pool:
+        async with pool.acquire() as connection:
+            await sync(connection, described)
+        assert not await extend_tariffs(pool, described, now=new_year - timedelta(seconds=1))
+        assert await pool.fetchval(reach) == datetime(2028, 12, 31, 23, tzinfo=UTC)
+        # Who goes by another description leaves the prices to those who made them.
+        assert not await extend_tariffs(pool, plant(OLD | {"levy_per_kwh": 9}), now=new_year)
+        assert await extend_tariffs(pool, described, now=new_year)
+        assert await pool.fetchval(reach) == datetime(2029, 12, 31, 23, tzinfo=UTC)
+        assert await pool.fetchval("SELECT DISTINCT levy_per_kwh FROM tariff_price") == 0.02
+        assert not await extend_tariffs(pool, described, now=new_year)
+        assert not await extend_tariffs(pool, plant(), now=new_year)
+        async with pool.acquire() as connection:
+            written = await connection.fetchval("SELECT written_at FROM tariff_mirror")
+            await sync(connection, described, now=new_year)
+            assert await connection.fetchval("SELECT written_at FROM tariff_mirror") == written
+
+
+async def test_a_demand_that_is_agreed_later_is_that_of_the_site_when_its_day_comes(database_url: str) -> None:
+    changes = [{"valid_from": "2026-07-01", "contract_demand_kw": 5000}]
+    described = plant(contract_demand_kw=4000, contract_demand_changes=changes)
+    midnight = datetime(2026, 6, 30, 22, tzinfo=UTC)
+    async with open_pool(database_url, max_size=1) as pool:
+        async with pool.acquire() as connection:
+            await sync(connection, described)
+        for instant, agreed_kw in ((midnight - timedelta(seconds=1), 4000), (midnight, 5000)):
+            await extend_tariffs(pool, described, now=instant)
+            assert await pool.fetchval("SELECT contract_demand_kw FROM site") == agreed_kw
+
+
+async def test_what_a_tariff_charges_for_demand_comes_back_as_it_was_written(database_url: str) -> None:
+    charge = {
+        "basis": "maximum_demand",
+        "price_per_month": 9.5,
+        "minimum_share_of_contract": 0.8,
+        "excess": [
+            {"above_share_of_contract": 1.0, "price_factor": 2},
+            {"above_share_of_contract": 1.1, "price_factor": 3},
+        ],
+    }
+    steps = [{"from_power_factor": 0, "percent": 5}, {"from_power_factor": 0.9, "percent": 0}]
+    async with open_pool(database_url, max_size=1) as pool, pool.acquire() as connection:
+        own = NEW | {"demand_charge": charge, "power_factor": {"steps": steps}}
+        await sync(connection, plant(OLD, own, contract_demand_kw=1000))
+        old, new = (each.terms for each in await read_tariffs(connection, 1))
+        assert (old.demand_minimum_share, old.demand_excess, old.power_factor_rounds) == (None, (), True)
+        assert (new.demand_minimum_share, new.demand_excess) == (0.8, (ExcessBand(1.0, 2.0), ExcessBand(1.1, 3.0)))
+        assert new.power_factor_rounds is False

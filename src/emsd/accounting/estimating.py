@@ -8,36 +8,35 @@ the readings, whatever the order in which they came: late data makes it vanish, 
     data changes in a like day              the estimates that may rest on that day are, by the same
     a meter stays silent                    once an hour; estimated up to a day before now
     fewer than three like days              once an hour, until later days have made up for it
+    the calendar says otherwise of a day    once an hour, and when a plant is adopted: see `calendar_days`
+    what a virtual meter is made of         after it, the virtual meters themselves: see `virtual_estimates`
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime, timedelta
 from typing import Final, TypeAlias
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from emsd.accounting.accounts import MeterAccount
+from emsd.accounting.calendar_days import follow_calendar
 from emsd.accounting.runs import READ_CONTEXT
+from emsd.accounting.virtual_estimates import estimate_virtual
 from emsd.energy.estimation import Gap, estimate, long_gaps
 from emsd.energy.events import MeterEvent
 from emsd.energy.like_days import (
     LIKE_DAYS,
     REACH_DAYS,
     ClassOf,
-    DayClass,
     class_of_weekday,
     like_day_table,
 )
 from emsd.energy.meters import MeterSamples, energy_of
 from emsd.energy.series import BUCKET_1M_US, BUCKET_15M_US, ceil_us, floor_us
-from emsd.plant.models import Plant
-from emsd.plant.tariff import DayName
-from emsd.plant.tariff_calendar import day_kind_of
 from emsd.readings import instant_us
 from emsd.store import estimates as table
 from emsd.store.estimate_inputs import read_quarters, read_usable
@@ -45,8 +44,10 @@ from emsd.store.meter_events import read_events
 from emsd.store.pool import Session
 from emsd.store.retention import read_horizons
 from emsd.store.samples import SampleRows
+from emsd.store.virtual_estimates import mark_changed_virtual, mark_dependent
+from emsd.store.virtual_meters import read_virtual_meters
 
-__all__ = ["Estimating", "day_classes"]
+__all__ = ["Estimating"]
 
 _METERS_PER_PASS: Final = 10
 _LOOK_EVERY: Final = timedelta(hours=1)
@@ -59,30 +60,6 @@ _REACH_US: Final = _REACH // timedelta(microseconds=1)
 Stretch: TypeAlias = tuple[int, int]
 
 
-_CLASSES: Final[Mapping[DayName, DayClass]] = {
-    "sat": DayClass.SATURDAY,
-    "sun": DayClass.SUNDAY_OR_HOLIDAY,
-    "holiday": DayClass.SUNDAY_OR_HOLIDAY,
-}
-
-
-def day_classes(plant: Plant) -> ClassOf:
-    """Return what says which local days of a plant are alike, by the calendar of the tariff of that day.
-
-    A make-up working day is a working day. Without a tariff only the days of the week count.
-    """
-    tariffs = sorted(plant.tariffs, key=lambda each: each.valid_from)
-    if not tariffs:
-        return class_of_weekday
-
-    @lru_cache(maxsize=4096)
-    def class_of(day: date) -> DayClass:
-        calendar = next((each for each in reversed(tariffs) if each.valid_from <= day), tariffs[0]).calendar
-        return _CLASSES.get(day_kind_of(calendar, (day.year,))(day), DayClass.WORKING_DAY)
-
-    return class_of
-
-
 @dataclass(frozen=True, slots=True)
 class _Found:
     """The gaps of each direction in quarter hours [from_us, to_us), none of which reaches beyond."""
@@ -93,7 +70,10 @@ class _Found:
 
 
 class Estimating:
-    """Keeps estimate_15m up to date; call `after_pass` in the transaction of every pass of accounting."""
+    """Keeps estimate_15m up to date; call `after_pass` in the transaction of every pass of accounting.
+
+    `virtual` says which minutes [us] of virtual meters, by meter, the same pass has written or deleted.
+    """
 
     def __init__(
         self,
@@ -101,9 +81,11 @@ class Estimating:
         zone: ZoneInfo,
         *,
         class_of: ClassOf = class_of_weekday,
+        virtual: Callable[[], Mapping[int, set[int]]] = dict,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._now = now
+        self._virtual = virtual
         self.adopt(accounts, zone, class_of=class_of)
 
     def adopt(
@@ -130,15 +112,41 @@ class Estimating:
         ]
         if ranges:
             await table.mark_due(connection, ranges, now=now, open_after=_OPEN_AFTER, reach=_REACH)
+        await mark_changed_virtual(
+            connection,
+            [
+                (meter_id, *stretch)
+                for meter_id, minutes in self._virtual().items()
+                for stretch in _joined(minutes, BUCKET_1M_US)
+            ],
+        )
         if self._look_at is None or now >= self._look_at:
             await self._look_around(connection, now)
             self._look_at = now + _LOOK_EVERY
         due = await table.take_due(connection, most_meters=_METERS_PER_PASS)
-        raw = (await read_horizons(connection)).raw if due else None
-        for meter_id, buckets_us in due.items():
+        more = await self._work_off(connection, due) if due else False
+        return more or len(due) == _METERS_PER_PASS
+
+    async def _work_off(self, connection: Session, due: Mapping[int, Sequence[int]]) -> bool:
+        """Make what is due anew; True when virtual meters have become due by it."""
+        horizons = await read_horizons(connection)
+        sealed_before = horizons.sealed_before(self._zone)
+        sealed_us = 0 if sealed_before is None else instant_us(sealed_before)
+        raw_us = 0 if horizons.raw is None else instant_us(horizons.raw)
+        virtual = {row.meter_id: row for row in await read_virtual_meters(connection)}
+        more = False
+        for meter_id, quarters_us in due.items():
+            # What raw readings no longer tell stays as it was estimated.
+            open_us = [each for each in quarters_us if each >= sealed_us]
             if account := self._accounts.get(meter_id):
-                await self._redo(connection, account, buckets_us, 0 if raw is None else instant_us(raw))
-        return len(due) == _METERS_PER_PASS
+                redone_us: Sequence[int] = await self._redo(connection, account, open_us, raw_us)
+            elif row := virtual.get(meter_id):
+                await estimate_virtual(connection, row, open_us)
+                redone_us = open_us
+            else:
+                continue
+            more |= await mark_dependent(connection, meter_id, redone_us)
+        return more
 
     async def _look_around(self, connection: Session, now: datetime) -> None:
         """Mark what becomes due because time goes on."""
@@ -146,13 +154,12 @@ class Estimating:
         meter_ids = [each.meter_id for each in metered]
         await table.mark_unsettled(connection, meter_ids, now - _REACH, enough_days=LIKE_DAYS)
         await table.mark_open(connection, metered, since=now - _REACH, until=now - _OPEN_AFTER)
+        await follow_calendar(connection, meter_ids, self._class_of, self._zone, now=now, reach=_REACH)
 
     async def _redo(
         self, connection: Session, account: MeterAccount, buckets_us: Sequence[int], kept_from_us: int
-    ) -> None:
-        """Make the estimates of quarter hours, and of the gaps that they lie in, anew."""
-        # What raw readings no longer tell stays as it was estimated.
-        buckets_us = [each for each in buckets_us if each >= kept_from_us]
+    ) -> list[int]:
+        """Make the estimates of quarter hours, and of the gaps that they lie in, anew; return all of those."""
         whole = await table.delete_whole(connection, _metered(account), buckets_us)
         events = (await read_events(connection, [account.meter_id])).get(account.meter_id, ())
         done: list[_Found] = []
@@ -162,6 +169,8 @@ class Estimating:
             found = await self._find(connection, account, events, (from_us, to_us), kept_from_us)
             await self._write(connection, account, found)
             done.append(found)
+        redone = whole.union(*(range(each.from_us, each.to_us, BUCKET_15M_US) for each in done))
+        return sorted(redone)
 
     async def _find(
         self,

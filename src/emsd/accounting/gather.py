@@ -12,14 +12,16 @@ from emsd.accounting.runs import READ_CONTEXT, Run, Series, series_times, widene
 from emsd.energy.counters import CONTEXT_SAMPLES
 from emsd.energy.series import US_PER_S, sort_unique
 from emsd.store.pool import Session
-from emsd.store.samples import SampleRange, SampleRows, read_samples
+from emsd.store.samples import LONG_RANGE_US, SampleRange, SampleRows, read_samples
 
 __all__ = ["Bounds", "Gatherer", "Ready"]
 
 _NEAR_S: Final = 2 * 3600.0
 """Where context samples are looked for first [s]; an open look asks every chunk of the hypertable."""
 _ANYWHERE_S: Final = 20 * 366 * 86_400.0
-_MOST_SHARE: Final = 0.25
+_MANY: Final = 0.25
+_MOST: Final = 0.75
+"""Shares of all meters: how the samples of a long range are found depends on how many meters it is about."""
 
 _NOTHING: Final = SampleRows(np.empty(0, dtype=np.int64), *(np.empty(0) for _ in range(3)))
 
@@ -77,7 +79,7 @@ class Gatherer:
         """
         now_us = bounds.now_us
         asked = {run.account.meter_id: run if self._has_begun(run) else _by_schedule(run, bounds) for run in runs}
-        near = await _read(connection, list(asked.values()), _NEAR_S, bounds)
+        near = await _read(connection, list(asked.values()), _NEAR_S, bounds, alone_if_long=True)
         ready: Ready = []
         left: list[_Open] = []
         for run in runs:
@@ -185,12 +187,15 @@ def _joined(*parts: SampleRows | None) -> SampleRows:
 def _by_schedule(run: Run, bounds: Bounds) -> Run:
     """Widen a run by its meter's schedule so that one read is mostly enough, as far as raw readings are kept.
 
-    A live run has nothing after it.
+    A live run has nothing after it. Beside a long one no context is looked for at first, so what it may grow by is read
+    with the context of that.
     """
-    wide = run.before_by_schedule()
-    after_us = 0 if _is_live(run, bounds.now_us) else run.from_us - wide.from_us
-    from_us = min(run.from_us, max(wide.from_us, bounds.kept_from_us))
-    return replace(wide, from_us=from_us, to_us=run.to_us + after_us)
+    is_long = run.to_us - run.from_us >= LONG_RANGE_US
+    span_us = run.by_schedule_us()
+    before_us = 2 * span_us if is_long and run.grows_before else span_us
+    after_us = 0 if _is_live(run, bounds.now_us) else 2 * span_us if is_long and run.grows_after else span_us
+    from_us = min(run.from_us, max(run.from_us - before_us, bounds.kept_from_us))
+    return replace(run, from_us=from_us, to_us=run.to_us + after_us)
 
 
 def _is_live(run: Run, now_us: int) -> bool:
@@ -205,6 +210,7 @@ async def _read(
     *,
     each_counter: bool = False,
     context_only: bool = False,
+    alone_if_long: bool = False,
 ) -> dict[int, SampleRows]:
     found: dict[int, SampleRows] = {}
     for by_counter in (True, False):
@@ -223,6 +229,7 @@ async def _read(
                 reach_s=reach_s,
                 kept_from_us=bounds.kept_from_us,
                 context_only=context_only,
-                are_most=len(ranges) >= _MOST_SHARE * bounds.meters,
+                are_many=len(ranges) >= _MANY * bounds.meters,
+                alone_if_long=alone_if_long and len(ranges) >= _MOST * bounds.meters,
             )
     return found

@@ -28,7 +28,7 @@ from emsd.readings import to_datetime
 from emsd.store import kpi_inputs as table
 from emsd.store.kpi import asset_ids
 from emsd.store.pool import Pool, Session, session
-from emsd.store.retention import read_horizons
+from emsd.store.retention import Horizons, read_horizons
 
 __all__ = ["KpiInputs", "KpiInputsStats"]
 
@@ -131,10 +131,10 @@ class KpiInputs:
             settled = self._now() - self._settle
             before = {each: settled - self._reach(self._assets[key]) for each, key in self._asset_ids.items()}
             marks = await table.read_marks(connection, before, most=_MARKS_PER_PASS)
-            kept_from = (await read_horizons(connection)).raw
-            sealed = [mark for mark in marks if kept_from is not None and self._begin(mark) < kept_from]
+            horizons = await read_horizons(connection)
+            sealed = {mark for mark in marks if self._is_sealed(mark, horizons)}
             async with connection.transaction():
-                await table.clear_marks(connection, sealed)
+                await table.clear_marks(connection, list(sealed))
             self.stats.quarters_sealed += len(sealed)
             for run in _runs([mark for mark in marks if mark not in sealed]):
                 async with connection.transaction():
@@ -149,10 +149,13 @@ class KpiInputs:
         self.stats.passes += 1
         return len(marks) == _MARKS_PER_PASS
 
-    def _begin(self, mark: table.AssetMark) -> datetime:
-        """Return the first instant of which readings concern a quarter hour."""
+    def _is_sealed(self, mark: table.AssetMark, horizons: Horizons) -> bool:
+        """Say whether retention has dropped readings that concern a quarter hour, or the quarter hour itself."""
         key = (self._asset_ids or {})[mark.asset_id]
-        return to_datetime(mark.bucket_us) - self._reach(self._assets[key])
+        bucket = to_datetime(mark.bucket_us)
+        return (horizons.raw is not None and bucket - self._reach(self._assets[key]) < horizons.raw) or (
+            horizons.quarters is not None and bucket < horizons.quarters
+        )
 
     def _reach(self, asset: AssetKpis) -> timedelta:
         """Return how long after a quarter hour its readings may still concern it: any earlier would be too early."""

@@ -8,16 +8,20 @@ from typing import Final
 import numpy as np
 
 from emsd.energy.counters import CONTEXT_SAMPLES, CounterRules
+from emsd.energy.events import MeterEvent, events_of_other_counter, held_out_of_all, ratio_of
 from emsd.energy.kpi import Method, Parts, Signal, count, integrate
 from emsd.energy.kpi.chiller import cooling_power_kw
 from emsd.energy.kpi.electrical import voltage_unbalance_percent
 from emsd.energy.kpi.pv import corrected_irradiance_w_m2
+from emsd.energy.kpi.signals import parts_of
 from emsd.energy.series import BUCKET_15M_US, US_PER_S, FloatArray, TimeArray
+from emsd.energy.spliced import spliced_increments
 from emsd.plant.kpi import KpiSource, Part
 from emsd.plant.loader import LoadedPlant
 from emsd.plant.models import Meter
 from emsd.quantities import RUN_STATE_CODES, RunState
 from emsd.store import kpi_inputs as table
+from emsd.store.meter_events import read_events
 from emsd.store.pool import Session
 
 __all__ = ["Samples", "compute_input", "reach_s"]
@@ -37,6 +41,7 @@ class Samples:
         self._connection = connection
         self._loaded = loaded
         self._meter_ids = meter_ids
+        self._events: dict[str, Sequence[MeterEvent]] = {}
         self.edges_us = edges_us
 
     async def signal(self, part: Part, *, holds: bool = False) -> Signal:
@@ -47,18 +52,22 @@ class Samples:
         return Signal(times, columns, meter.max_gap_s, holds or profile.reports_by_exception)
 
     async def counted(self, part: Part) -> Parts:
-        """Return what a counter counted in the quarter hours."""
+        """Return what a counter counted in the quarter hours, through the events of its meter."""
         meter = self._loaded.meters_by_key[part.meter]
         profile = self._loaded.profile_of(meter)
         times, column = await self._read(part)
+        by_current = part.quantity.endswith("_kvarh")
+        events = events_of_other_counter(await self._events_of(part.meter), by_current=by_current)
         rules = CounterRules(
             max_gap_s=meter.max_gap_s,
             # Only reactive energy has a bound that is known: it cannot exceed the rating.
-            max_power_kw=self._loaded.rated_power_kw(meter) if part.quantity.endswith("_kvarh") else None,
+            max_power_kw=self._loaded.rated_power_kw(meter) if by_current else None,
             count_kwh=profile.counter_count(part.quantity) or 0.0,
             modulus_kwh=profile.counter_modulus(part.quantity),
         )
-        return count(times, column, rules, self.edges_us)
+        if not events:
+            return count(times, column, rules, self.edges_us)
+        return parts_of(spliced_increments(times, column, rules, "import_kwh", events), self.edges_us)
 
     async def means(self, parts: Sequence[Part]) -> tuple[FloatArray, FloatArray]:
         """Return the means of several gauges of one meter, float64[q, k], and the measured share of each quarter."""
@@ -76,7 +85,18 @@ class Samples:
         times, columns = await table.read_gauges(
             self._connection, self._meter_ids[part.meter], [part.quantity], first, last
         )
-        return times, columns[part.quantity]
+        column = columns[part.quantity]
+        events = await self._events_of(part.meter)
+        kept = ~held_out_of_all(events, times)
+        times, column = times[kept], column[kept]
+        ratio = ratio_of(events) if part.quantity == _POWER else None
+        return times, column if ratio is None else column * ratio.at(times)
+
+    async def _events_of(self, key: str) -> Sequence[MeterEvent]:
+        if key not in self._events:
+            meter_id = self._meter_ids[key]
+            self._events[key] = (await read_events(self._connection, [meter_id])).get(meter_id, ())
+        return self._events[key]
 
 
 async def compute_input(samples: Samples, source: KpiSource, facts: Mapping[str, float]) -> Parts:
@@ -113,6 +133,7 @@ def _combination(method: Method, facts: Mapping[str, float]) -> Callable[..., Fl
     return lambda value: value
 
 
+_POWER: Final = "active_power_kw"
 _LOADED: Final = [RUN_STATE_CODES[RunState.LOADED]]
 _RUNNING: Final = [RUN_STATE_CODES[each] for each in (RunState.RUNNING, RunState.LOADED, RunState.UNLOADED)]
 

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Final, TypeAlias
@@ -151,7 +152,7 @@ class Accounting:
             turns = self._minutes.turns
             waited_before_s = turns.waited_s
             try:
-                backlog = await self.run_once(running_too=is_early)
+                backlog = await self.run_once(running_too=is_early, beside_polls=True)
             except StoreError as error:
                 self.stats.failures += 1
                 _log.warning("accounting_failed", reason=str(error))
@@ -162,10 +163,10 @@ class Accounting:
                 early_from_s = began_s + busy_s / _LARGEST_EARLY_SHARE
             await asyncio.sleep(0.0 if backlog else max(self._interval_s, busy_s / _LARGEST_SHARE - took_s))
 
-    async def run_once(self, *, running_too: bool = True) -> bool:
+    async def run_once(self, *, running_too: bool = True, beside_polls: bool = False) -> bool:
         """Carry out one pass; True when there is more to do at once.
 
-        Without `running_too` minutes are left alone until they are over.
+        Without `running_too` minutes are left alone until they are over; `beside_polls` leaves polls most of the time.
 
         Raises:
             StoreError: nothing of this pass has been changed.
@@ -177,7 +178,8 @@ class Accounting:
             ):
                 if not await table.lead_accounting(connection):
                     return False
-                done = await self._pass(connection, running_too=running_too)
+                with nullcontext() if beside_polls else self._minutes.turns.at_once():
+                    done = await self._pass(connection, running_too=running_too)
         except BaseException:
             # What this pass had read was rolled back with it, so it must not be taken for done.
             self._forget()
@@ -248,6 +250,7 @@ class Accounting:
             meter_ids = list(self._accounts) if piece.meter_ids is None else piece.meter_ids
             from_us, to_us = instant_us(piece.from_), instant_us(piece.to)
             await self._minutes.of_range(connection, meter_ids, from_us, to_us, bounds, changed)
+            await queue.mark_asset_quarters(connection, piece.meter_ids, piece.from_, piece.to)
         if piece.gauges:
             await self._tiers.mark_range(connection, piece.meter_ids, piece.from_, piece.to)
         await queue.delete_piece(connection, piece)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Final
 
 from emsd.accounting.accounts import MeterAccount
+from emsd.accounting.ahead import read_ahead
 from emsd.accounting.gather import Bounds, Gatherer, Ready
 from emsd.accounting.overtaken import hold_out_overtaken
 from emsd.accounting.runs import Run, compute, runs_of
@@ -19,7 +20,7 @@ from emsd.energy.series import BUCKET_1M_US, BUCKET_15M_US, US_PER_S, floor_us
 from emsd.pace import Turns
 from emsd.store import intervals as table
 from emsd.store.meter_events import read_events
-from emsd.store.pool import Pool, Session, session
+from emsd.store.pool import Pool, Session
 
 __all__ = ["Changed", "Minutes"]
 
@@ -27,7 +28,7 @@ _METERS_PER_READ: Final = 100
 """Meters whose samples are read at once: a minute of a thousand meters is an answer of 60,000 rows, which takes memory,
 and the event loop for a tenth of a second."""
 _SAMPLES_PER_READ: Final = 2_000_000
-"""Samples of all meters of a long range that are read at once, 100 MB. Fewer mean more runs, and each takes half a
+"""Samples of all meters of a long range that are read at once, 60 MB. Fewer mean more runs, and each takes half a
 millisecond whatever its length."""
 _SAMPLES_PER_SLICE: Final = 20_000
 _METERS_PER_SLICE: Final = 25
@@ -90,37 +91,15 @@ class Minutes:
     async def of_range(
         self, connection: Session, meter_ids: Iterable[int], from_us: int, to_us: int, bounds: Bounds, changed: Changed
     ) -> None:
-        """Compute all minutes of some meters in [from_us, to_us).
-
-        Samples are read on a session of their own while those before them are computed. That they may be newer than
-        what this transaction sees does no harm: a reading that comes meanwhile has its mark.
-        """
+        """Compute all minutes of some meters in [from_us, to_us)."""
         from_us = max(from_us, bounds.sealed_before_us)
         accounts = [self._accounts[each] for each in meter_ids if each in self._accounts]
         if from_us >= to_us or not accounts:
             return
         events = await read_events(connection, [each.meter_id for each in accounts])
-        async with aclosing(self._read_ahead(_parts(accounts, from_us, to_us, events), bounds)) as parts:
+        async with aclosing(read_ahead(self._pool, _parts(accounts, from_us, to_us, events), bounds)) as parts:
             async for ready in parts:
                 await self._write(connection, ready, events, changed)
-
-    async def _read_ahead(self, parts: Iterable[Sequence[Run]], bounds: Bounds) -> AsyncGenerator[Ready, None]:
-        gatherer = Gatherer()
-        task: asyncio.Task[Ready] | None = None
-        async with session(self._pool, "read samples") as reader, reader.transaction(readonly=True):
-            await reader.execute("SET LOCAL plan_cache_mode = force_custom_plan")
-            try:
-                for part in parts:
-                    ready = await task if task else None
-                    task = asyncio.create_task(gatherer.gather(reader, part, bounds), name="read samples ahead")
-                    if ready is not None:
-                        yield ready
-                if task is not None:
-                    yield await task
-            finally:
-                if task is not None:
-                    task.cancel()
-                    await asyncio.wait({task})
 
     async def _write(self, connection: Session, ready: Ready, events: Events, changed: Changed) -> None:
         rows: list[table.MinuteRows] = []
@@ -158,9 +137,11 @@ def _parts(accounts: Sequence[MeterAccount], from_us: int, to_us: int, events: E
     samples_per_s = sum(1 / each.poll_interval_s for each in accounts)
     length_us = max(BUCKET_15M_US, floor_us(int(_SAMPLES_PER_READ / samples_per_s * US_PER_S), BUCKET_15M_US))
     for begin_us in range(from_us, to_us, length_us):
-        minutes = range(begin_us, min(begin_us + length_us, to_us), BUCKET_1M_US)
+        end_us = min(begin_us + length_us, to_us)
+        sides = {"grows_before": begin_us == from_us, "grows_after": end_us == to_us}
         alike: dict[int, list[Run]] = defaultdict(list)
         for account in accounts:
-            for run in runs_of(account, minutes, events.get(account.meter_id, ())):
-                alike[run.before_by_schedule().from_us].append(run)
+            known = events.get(account.meter_id, ())
+            for run in runs_of(account, range(begin_us, end_us, BUCKET_1M_US), known, **sides):
+                alike[run.by_schedule_us()].append(run)
         yield from alike.values()

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from emsd.accounting.accounts import accounts_of
-from emsd.accounting.estimating import Estimating, day_classes
+from emsd.accounting.calendar_days import day_classes
+from emsd.accounting.estimating import Estimating
 from emsd.accounting.gauges import gauges_of
 from emsd.accounting.loop import Accounting
 from emsd.accounting.virtual import VirtualMeters
@@ -31,7 +32,9 @@ class PlantAccounting(Accounting):
         accounts, zone = accounts_of(loaded, meter_ids), loaded.plant.site.zone
         super().__init__(pool, accounts, zone, gauges=gauges_of(loaded, meter_ids), interval_s=interval_s, now=now)
         self._virtual = VirtualMeters(zone)
-        self._estimating = Estimating(accounts, zone, class_of=day_classes(loaded.plant), now=now)
+        self._estimating = Estimating(
+            accounts, zone, class_of=day_classes(loaded.plant), virtual=lambda: self._virtual.written, now=now
+        )
         self.after_pass += [self._virtual.after_pass, self._estimating.after_pass]
 
     def adopt_plant(self, loaded: LoadedPlant, meter_ids: Mapping[str, int]) -> None:

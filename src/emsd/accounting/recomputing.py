@@ -14,9 +14,9 @@ from emsd.store.recomputations import Piece
 
 __all__ = ["pieces_of"]
 
-_SAMPLES_PER_PIECE: Final = 8_000_000
-_MINUTES_PER_PIECE: Final = 120_000
-"""Most samples and meter-minutes of a piece: some seconds, which live data waits and Ctrl-C gives up."""
+_SAMPLES_PER_PIECE: Final = 16_000_000
+_MINUTES_PER_PIECE: Final = 240_000
+"""Most samples and meter-minutes of a piece: about ten seconds, which live data waits and Ctrl-C gives up."""
 _METERS_PER_PIECE: Final = 2_000
 _LONGEST_US: Final = 96 * BUCKET_15M_US
 _GAUGE_INTERVAL_S: Final = 60.0

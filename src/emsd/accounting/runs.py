@@ -42,18 +42,21 @@ _JOIN_US = 5 * BUCKET_1M_US
 class Run:
     """Minutes [from_us, to_us) of one meter to be computed.
 
-    knots_us  when events begin or end stretches of energy as a sample would [us], ascending
+    knots_us      when events begin or end stretches of energy as a sample would [us], ascending
+    grows_before  whether minutes before it may have to be computed with it; not where a run of their own does that
+    grows_after   the same of minutes after it
     """
 
     account: MeterAccount
     from_us: int
     to_us: int
     knots_us: tuple[int, ...] = ()
+    grows_before: bool = True
+    grows_after: bool = True
 
-    def before_by_schedule(self) -> Run:
-        """Widen to where CONTEXT_SAMPLES polls should lie before the run, so that one read is mostly enough."""
-        span_us = math.ceil(CONTEXT_SAMPLES * self.account.poll_interval_s * US_PER_S)
-        return replace(self, from_us=floor_us(self.from_us - span_us, BUCKET_1M_US))
+    def by_schedule_us(self) -> int:
+        """Return in what time its meter should be polled CONTEXT_SAMPLES times [us], in whole minutes."""
+        return ceil_us(math.ceil(CONTEXT_SAMPLES * self.account.poll_interval_s * US_PER_S), BUCKET_1M_US)
 
     def covers(self, other: Run) -> bool:
         """Whether the minutes of `other` are all among these."""
@@ -82,19 +85,26 @@ def take(marks: Sequence[DirtyMark], most_minutes: int) -> tuple[list[DirtyMark]
     return taken, minutes
 
 
-def runs_of(account: MeterAccount, buckets_us: Iterable[int], events: Sequence[MeterEvent] = ()) -> list[Run]:
+def runs_of(
+    account: MeterAccount,
+    buckets_us: Iterable[int],
+    events: Sequence[MeterEvent] = (),
+    *,
+    grows_before: bool = True,
+    grows_after: bool = True,
+) -> list[Run]:
     """Join marked minutes that lie close together into runs, the latest first; `events` are those of the meter."""
     ordered = sorted(buckets_us)
     knots_us = tuple(sorted({event.at_us for event in events if event.cuts or event.reading})) if events else ()
-    runs: list[Run] = []
+    bounds: list[tuple[int, int]] = []
     begin = last = ordered[0]
     for bucket in ordered[1:]:
         if bucket - last > _JOIN_US:
-            runs.append(Run(account, begin, last + BUCKET_1M_US, knots_us))
+            bounds.append((begin, last + BUCKET_1M_US))
             begin = bucket
         last = bucket
-    runs.append(Run(account, begin, last + BUCKET_1M_US, knots_us))
-    return runs[::-1]
+    bounds.append((begin, last + BUCKET_1M_US))
+    return [Run(account, *each, knots_us, grows_before, grows_after) for each in reversed(bounds)]
 
 
 def series_times(account: MeterAccount, rows: SampleRows) -> Series:
@@ -109,7 +119,7 @@ def series_times(account: MeterAccount, rows: SampleRows) -> Series:
 
 
 def widened(run: Run, series: Series) -> Run:
-    """Widen a run to the minutes of CONTEXT_SAMPLES usable samples on either side, or as many as there are.
+    """Widen a run where it grows to the minutes of CONTEXT_SAMPLES usable samples, or as many as there are.
 
     A series that has no sample in the run did not change there, and widens nothing. An event ends a stretch as a sample
     does, also where no sample follows.
@@ -122,9 +132,9 @@ def widened(run: Run, series: Series) -> Run:
             continue
         before = times_us[max(0, first - CONTEXT_SAMPLES) : first]
         after = times_us[last : last + CONTEXT_SAMPLES]
-        if before.size:
+        if before.size and run.grows_before:
             from_us = min(from_us, floor_us(int(before[0]), BUCKET_1M_US))
-        if after.size:
+        if after.size and run.grows_after:
             to_us = max(to_us, ceil_us(int(after[-1]) + 1, BUCKET_1M_US))
     return replace(run, from_us=from_us, to_us=to_us)
 

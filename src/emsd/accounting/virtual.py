@@ -7,6 +7,7 @@ expression is new or has changed, its past is computed too, a day a pass, the la
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from graphlib import TopologicalSorter
@@ -27,6 +28,8 @@ from emsd.store.virtual_meters import VirtualRow, oldest_minute_us, read_virtual
 __all__ = ["VirtualMeters"]
 
 _DAY_US: Final = 24 * 60 * BUCKET_1M_US
+_CELLS_AT_ONCE: Final = 200_000
+"""Minutes, of all inputs together, that are in memory at once: a day of a thousand inputs comes in eight parts."""
 
 
 class VirtualMeters:
@@ -34,6 +37,8 @@ class VirtualMeters:
 
     def __init__(self, zone: ZoneInfo) -> None:
         self._zone = zone
+        self.written: Mapping[int, set[int]] = {}
+        """Minutes [us] of virtual meters that the last pass has written or deleted."""
 
     def adopt(self, zone: ZoneInfo) -> None:
         """Go by this time zone from the next pass on; expressions are read from the database."""
@@ -44,20 +49,32 @@ class VirtualMeters:
 
         Left are minutes of the past by an expression that is new; they are computed a part at each pass.
         """
+        self.written = written = defaultdict[int, set[int]](set)
         virtual = await read_virtual_meters(connection)
         if not virtual:
             return False
+        await self._carry(connection, virtual, changed, written)
+        return await self._catch_up(connection, virtual, written)
+
+    async def _carry(
+        self,
+        connection: Session,
+        virtual: Sequence[VirtualRow],
+        changed: Mapping[int, set[int]],
+        written: dict[int, set[int]],
+    ) -> None:
+        """Compute all that depends on changed minutes [us], level by level, and add what that is to `written`."""
         touched: dict[int, set[int]] = {meter_id: set(minutes) for meter_id, minutes in changed.items()}
         for level in _levels(virtual):
             wanted = {row: minutes for row in level if (minutes := _minutes_of(row, touched))}
             await self._compute(connection, wanted)
-            touched |= {row.meter_id: minutes for row, minutes in wanted.items()}
-        return await self._catch_up(connection, virtual)
+            for row, minutes in wanted.items():
+                touched[row.meter_id] = minutes
+                written[row.meter_id] |= minutes
 
-    async def _catch_up(self, connection: Session, virtual: Sequence[VirtualRow]) -> bool:
+    async def _catch_up(self, connection: Session, virtual: Sequence[VirtualRow], written: dict[int, set[int]]) -> bool:
         """Compute one more day of the past of the first virtual meter that lacks some, and all that depends on it."""
-        levels = _levels(virtual)
-        pending = [row for level in levels for row in level if row.pending_before is not None]
+        pending = [row for level in _levels(virtual) for row in level if row.pending_before is not None]
         if not pending:
             return False
         row = pending[0]
@@ -68,12 +85,10 @@ class VirtualMeters:
             await set_pending(connection, row.meter_id, None)
             return len(pending) > 1
         from_us = max(oldest_us, before_us - _DAY_US)
-        touched = {row.meter_id: set(range(from_us, before_us, BUCKET_1M_US))}
-        await self._compute(connection, {row: touched[row.meter_id]})
-        for level in levels:
-            wanted = {each: minutes for each in level if (minutes := _minutes_of(each, touched))}
-            await self._compute(connection, wanted)
-            touched |= {each.meter_id: minutes for each, minutes in wanted.items()}
+        minutes = set(range(from_us, before_us, BUCKET_1M_US))
+        await self._compute(connection, {row: minutes})
+        written[row.meter_id] |= minutes
+        await self._carry(connection, virtual, {row.meter_id: minutes}, written)
         await set_pending(connection, row.meter_id, from_us)
         return True
 
@@ -81,10 +96,26 @@ class VirtualMeters:
         """Compute and write the chosen minutes of virtual meters that do not depend on each other."""
         if not wanted:
             return
-        minutes_us = np.array(sorted(set().union(*wanted.values())), dtype=np.int64)
+        all_us = np.array(sorted(set().union(*wanted.values())), dtype=np.int64)
         inputs = sorted({source for row in wanted for source in row.factors})
+        at_once = max(1, _CELLS_AT_ONCE // len(inputs))
+        for first in range(0, all_us.size, at_once):
+            await self._compute_minutes(connection, wanted, inputs, all_us[first : first + at_once])
+
+    async def _compute_minutes(
+        self,
+        connection: Session,
+        wanted: Mapping[VirtualRow, set[int]],
+        inputs: Sequence[int],
+        minutes_us: NDArray[np.int64],
+    ) -> None:
         series = await read_minutes(connection, inputs, minutes_us)
-        rows = [_rows_of(row, series, minutes_us, wanted[row]) for row in wanted]
+        present = set(minutes_us.tolist())
+        rows = [
+            _rows_of(row, series, minutes_us, minutes)
+            for row, minutes in wanted.items()
+            if not minutes.isdisjoint(present)
+        ]
         await table.write_minutes(connection, rows)
         emptied = {
             (meter_id, floor_us(bucket_us, BUCKET_15M_US))

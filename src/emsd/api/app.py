@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final
 
 from fastapi import FastAPI
@@ -16,6 +17,7 @@ from emsd.api.routers import (
     alarms,
     balance,
     carbon,
+    certificates,
     cost,
     demand,
     energy,
@@ -32,7 +34,7 @@ from emsd.api.routers import (
     sums,
     values,
 )
-from emsd.api.schemas import ProblemDetail
+from emsd.api.schemas.common import ProblemDetail
 from emsd.api.security import BodyLimit, SecurityHeaders
 from emsd.api.tables import ExportSlots
 
@@ -48,6 +50,19 @@ never 0. Errors are problem objects (RFC 9457). Everything that writes needs a b
 
 def create_app(dependencies: ApiDependencies) -> FastAPI:
     """Return the application for one site; it owns nothing, so pool and live values outlive it."""
+    app = _with_all_operations()
+    app.state.dependencies = dependencies
+    app.state.configuration = ConfigurationCache(dependencies.pool, dependencies.site_id, dependencies.plant_age_s)
+    app.state.sums = SumsCache(dependencies.pool, dependencies.sums_age_s)
+    app.state.export_slots = ExportSlots(dependencies.exports_at_once)
+    app.add_middleware(BodyLimit)
+    app.add_middleware(SecurityHeaders)
+    install_problem_handlers(app)
+    app.openapi = _document  # type: ignore[method-assign]  # FastAPI's own way to extend the document
+    return app
+
+
+def _with_all_operations() -> FastAPI:
     app = FastAPI(
         title="emsd",
         version=__version__,
@@ -56,13 +71,6 @@ def create_app(dependencies: ApiDependencies) -> FastAPI:
         redoc_url=None,
         license_info={"name": "Apache-2.0", "identifier": "Apache-2.0"},
     )
-    app.state.dependencies = dependencies
-    app.state.configuration = ConfigurationCache(dependencies.pool, dependencies.site_id, dependencies.plant_age_s)
-    app.state.sums = SumsCache(dependencies.pool, dependencies.sums_age_s)
-    app.state.export_slots = ExportSlots(dependencies.exports_at_once)
-    app.add_middleware(BodyLimit)
-    app.add_middleware(SecurityHeaders)
-    install_problem_handlers(app)
     for resource in (
         plant,
         values,
@@ -75,6 +83,7 @@ def create_app(dependencies: ApiDependencies) -> FastAPI:
         demand,
         cost,
         carbon,
+        certificates,
         activities,
         statements,
         kpi,
@@ -85,22 +94,24 @@ def create_app(dependencies: ApiDependencies) -> FastAPI:
         service,
     ):
         app.include_router(resource.router)
-    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]  # FastAPI's own way to extend the document
     return app
 
 
-def _openapi(app: FastAPI) -> dict[str, Any]:
-    """Return the OpenAPI document with the schema of problems, made once."""
-    if app.openapi_schema is None:
-        document = get_openapi(
-            title=app.title,
-            version=app.version,
-            summary=app.summary,
-            description=app.description,
-            routes=app.routes,
-            license_info=app.license_info,
-        )
-        schema = ProblemDetail.model_json_schema(ref_template="#/components/schemas/{model}")
-        document["components"]["schemas"] |= {**schema.pop("$defs", {}), "ProblemDetail": schema}
-        app.openapi_schema = document
-    return app.openapi_schema
+@cache
+def _document() -> dict[str, Any]:
+    """Return the OpenAPI document with the schema of problems.
+
+    It is that of every application here, and making it takes half a second: a process does it once.
+    """
+    app = _with_all_operations()
+    document = get_openapi(
+        title=app.title,
+        version=app.version,
+        summary=app.summary,
+        description=app.description,
+        routes=app.routes,
+        license_info=app.license_info,
+    )
+    schema = ProblemDetail.model_json_schema(ref_template="#/components/schemas/{model}")
+    document["components"]["schemas"] |= {**schema.pop("$defs", {}), "ProblemDetail": schema}
+    return document

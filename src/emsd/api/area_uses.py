@@ -6,12 +6,13 @@ nowhere below stays with the area of the meter above.
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import groupby
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from emsd.store.pool import Session
 
 __all__ = ["OUTSIDE", "AreaUse", "area_key", "area_uses"]
 
+_BUCKETS_AT_ONCE: Final = 40_000
+_WIDTHS: Final = {"1m": timedelta(minutes=1), "15m": timedelta(minutes=15)}
 OUTSIDE: Final = "outside"
 """What the area is called of what is in none: activities of the whole site, meters whose asset has been removed."""
 
@@ -50,11 +53,17 @@ class AreaUse:
 
 
 async def area_uses(
-    connection: Session, plant: PlantView, factors: Sequence[CarbonFactor], from_: datetime, to: datetime
+    connection: Session,
+    plant: PlantView,
+    factors: Sequence[CarbonFactor],
+    from_: datetime,
+    to: datetime,
+    *,
+    buckets_at_once: int = _BUCKETS_AT_ONCE,
 ) -> dict[str, AreaUse]:
     """Return what every area used over [from_, to), by area key; both ends are full quarter hours.
 
-    `factors` are location-based, of one region.
+    `factors` are location-based, of one region; `buckets_at_once`, of all meters together, bounds the memory.
     """
     meters = {each.meter_id: each for each in plant.meters.values() if each.measures_energy and each.counts}
     children: dict[int, list[int]] = defaultdict(list)
@@ -65,14 +74,18 @@ async def area_uses(
     generators = {asset.asset_id for asset in plant.assets.values() if asset.kind == AssetKind.PV_INVERTER}
     using = [each for each in meters.values() if each.asset_id not in generators]
     uses: dict[int, AreaUse] = dict.fromkeys((each.meter_id for each in using), _NO_USE)
-    for segments in _same_tier(split_by_tier(from_, to, plant.zone, factor_cuts(factors, from_, to))):
+    segments_by_tier = _same_tier(split_by_tier(from_, to, plant.zone, factor_cuts(factors, from_, to)))
+    at_once = max(1, buckets_at_once // max(1, len(meters)))
+    for segments in (part for each in segments_by_tier for part in _parts(each, at_once)):
+        await asyncio.sleep(0)  # a year of a thousand meters is a second of work
         edges_us = _edges_us(segments)
         read = read_energy if segments[0].tier == "1m" else read_best_energy
         energy = await read(connection, list(meters), segments[0].tier, edges_us)
         kg_per_kwh = _kg_per_kwh(segments, factors, edges_us)
         share = (edges_us[-1] - edges_us[0]) / 1e6 / (to - from_).total_seconds()
+        passed = _Passed(energy, children)
         for meter in using:
-            below = [energy[child] for child in children[meter.meter_id]]
+            below = [passed.by(child) for child in children[meter.meter_id]]
             uses[meter.meter_id] = _plus(uses[meter.meter_id], _own(energy[meter.meter_id], below, kg_per_kwh, share))
     by_area: dict[str, list[AreaUse]] = defaultdict(list)
     for meter in using:
@@ -90,13 +103,51 @@ def area_key(plant: PlantView, asset_id: int) -> str:
 _NO_USE: Final = AreaUse(0.0, 0.0, 0.0, 0.0, 0.0, 1)
 
 
-def _own(series: EnergySeries, below: Sequence[EnergySeries], kg_per_kwh: FloatArray, share: float) -> AreaUse:
+class _Flow(NamedTuple):
+    """Energy and the estimated part of it, float64[k] [kWh] each; 0 where nothing is known."""
+
+    kwh: FloatArray
+    estimated_kwh: FloatArray
+
+
+class _Passed:
+    """What went through the place of each meter: where it said nothing, what those below it counted.
+
+    So a meter that is new, or was away, moves no energy from the area below to the one above, nor counts it twice.
+    """
+
+    def __init__(self, energy: Mapping[int, EnergySeries], children: Mapping[int, Sequence[int]]) -> None:
+        self._energy = energy
+        self._children = children
+        self._known: dict[int, _Flow] = {}
+
+    def by(self, meter_id: int) -> _Flow:
+        """Return what is known to have gone through the place of one meter."""
+        if meter_id not in self._known:
+            series = self._energy[meter_id]
+            silent = np.isnan(series.net_kwh)
+            flow = _counted(series)
+            for child in self._children.get(meter_id, ()) if silent.any() else ():
+                below = self.by(child)
+                flow = _Flow(
+                    flow.kwh + np.where(silent, below.kwh, 0.0),
+                    flow.estimated_kwh + np.where(silent, below.estimated_kwh, 0.0),
+                )
+            self._known[meter_id] = flow
+        return self._known[meter_id]
+
+
+def _counted(series: EnergySeries) -> _Flow:
+    return _Flow(np.nan_to_num(series.net_kwh), series.estimated_import_kwh - series.estimated_export_kwh)
+
+
+def _own(series: EnergySeries, below: Sequence[_Flow], kg_per_kwh: FloatArray, share: float) -> AreaUse:
     """Return what one meter counted and those below it did not; where it said nothing, nothing is taken off."""
     known = ~np.isnan(series.net_kwh)
-    own, estimated = np.nan_to_num(series.net_kwh), series.estimated_import_kwh - series.estimated_export_kwh
+    own, estimated = _counted(series)
     for child in below:
-        own = own - np.where(known, np.nan_to_num(child.net_kwh), 0.0)
-        estimated = estimated - np.where(known, child.estimated_import_kwh - child.estimated_export_kwh, 0.0)
+        own = own - np.where(known, child.kwh, 0.0)
+        estimated = estimated - np.where(known, child.estimated_kwh, 0.0)
     widths_us = series.edges_us[1:] - series.edges_us[:-1]
     return AreaUse(
         kwh=float(own.sum()),
@@ -134,6 +185,20 @@ def _together(uses: Sequence[AreaUse]) -> AreaUse:
 def _same_tier(segments: Iterable[Segment]) -> Iterator[list[Segment]]:
     for _, group in groupby(segments, key=lambda each: each.tier):
         yield list(group)
+
+
+def _parts(segments: Sequence[Segment], most: int) -> Iterator[list[Segment]]:
+    """Yield the segments in parts of about as many buckets as may be, so that memory does not grow with the time."""
+    part: list[Segment] = []
+    buckets = 0.0
+    for each in segments:
+        more = 1.0 if each.tier == "1d" else (each.to - each.from_) / _WIDTHS[each.tier]
+        if part and buckets + more > most:
+            yield part
+            part, buckets = [], 0.0
+        part.append(each)
+        buckets += more
+    yield part
 
 
 def _edges_us(segments: Sequence[Segment]) -> TimeArray:

@@ -12,14 +12,24 @@ from typing import Annotated, Final, TypeAlias
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
-from emsd.energy.carbon import CarbonFactor
+from emsd.energy.factors import CarbonFactor, FactorTimeline
 from emsd.errors import StoreUnavailable
 from emsd.ingest.live import LiveValues
+from emsd.store.carbon_factors import read_factor_timeline, state_of_hours
 from emsd.store.plant_view import PlantView, read_plant_view
-from emsd.store.pool import Pool
+from emsd.store.pool import Pool, session
+from emsd.store.reads import READ_TIMEOUT_S
 from emsd.store.rolling import read_carbon_factors
 
-__all__ = ["ApiDependencies", "Configuration", "ConfigurationCache", "CurrentConfiguration", "Given", "ReadinessProbe"]
+__all__ = [
+    "ApiDependencies",
+    "Configuration",
+    "ConfigurationCache",
+    "CurrentConfiguration",
+    "Given",
+    "ReadinessProbe",
+    "read_configuration",
+]
 
 ReadinessProbe: TypeAlias = Callable[[], Awaitable[str | None]]
 """Answers None when ready, else one sentence that says why not."""
@@ -59,10 +69,29 @@ class ApiDependencies:
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """What changes only when a person changes it: the plant and its carbon factors."""
+    """What changes only when a person changes it: the plant and its carbon factors.
+
+    factors   by period, as published: every method and version that is in force
+    location  which location-based factor of the site's region applies when, those of the hour included
+    """
 
     plant: PlantView
     factors: tuple[CarbonFactor, ...]
+    location: FactorTimeline
+
+
+async def read_configuration(pool: Pool, site_id: int) -> Configuration:
+    """Read the configuration of a site.
+
+    Raises:
+        StoreError: the database does not know the site.
+        StoreUnavailable: it cannot be reached now.
+    """
+    plant = await read_plant_view(pool, site_id)
+    factors = await read_carbon_factors(pool, plant.site.carbon_region)
+    async with session(pool, "read the carbon factors", timeout_s=READ_TIMEOUT_S) as connection:
+        location = await read_factor_timeline(connection, plant.site.carbon_region, "location")
+    return Configuration(plant, tuple(factors), location)
 
 
 class ConfigurationCache:
@@ -78,6 +107,7 @@ class ConfigurationCache:
         self._age_s = age_s
         self._lock = asyncio.Lock()
         self._known: Configuration | None = None
+        self._state: tuple[str, tuple[CarbonFactor, ...], tuple[int, int]] | None = None
         self._read_again_at_s = 0.0
         self._away: StoreUnavailable | None = None
 
@@ -98,12 +128,23 @@ class ConfigurationCache:
     async def _read(self) -> None:
         try:
             plant = await read_plant_view(self._pool, self._site_id)
-            factors = await read_carbon_factors(self._pool, plant.site.carbon_region)
+            factors = tuple(await read_carbon_factors(self._pool, plant.site.carbon_region))
+            location = await self._location(plant.site.carbon_region, factors)
         except StoreUnavailable as error:
             self._away, self._read_again_at_s = error, time.monotonic() + _RETRY_S
         else:
-            self._known = Configuration(plant, tuple(factors))
+            self._known = Configuration(plant, factors, location)
             self._read_again_at_s = time.monotonic() + self._age_s
+
+    async def _location(self, region: str, factors: tuple[CarbonFactor, ...]) -> FactorTimeline:
+        """Return the factors laid out in time; years of hours are read again only when they have changed."""
+        async with session(self._pool, "read the carbon factors", timeout_s=READ_TIMEOUT_S) as connection:
+            state = (region, factors, await state_of_hours(connection, region, "location"))
+            if self._known is None or state != self._state:
+                location = await read_factor_timeline(connection, region, "location")
+                self._state = state
+                return location
+        return self._known.location
 
 
 def _given(request: Request) -> ApiDependencies:

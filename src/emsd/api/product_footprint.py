@@ -20,7 +20,8 @@ from emsd.energy.ledger.activities import Activity, emitted_kg, resolve
 from emsd.energy.ledger.gwp import GwpSet
 from emsd.plant.production import AreaAllocation
 from emsd.store.plant_view import PlantView
-from emsd.store.production import CountRow, NewCount, ProductRow
+from emsd.store.production import ProductRow
+from emsd.store.production_counts import OutputSum
 
 __all__ = ["FootprintAnswer", "direct_kg_by_area", "footprint_of", "outputs_of"]
 
@@ -38,32 +39,30 @@ class FootprintAnswer:
     carbon_coverage: float | None
 
 
-def outputs_of(
-    products: Mapping[str, ProductRow], counts: Iterable[CountRow | NewCount], from_: datetime, to: datetime
-) -> list[Output]:
-    """Return what was made of every product over [from_, to); a count that lies partly in it counts for that part.
+def outputs_of(products: Mapping[str, ProductRow], sums: Iterable[OutputSum]) -> tuple[list[Output], list[OutputSum]]:
+    """Return what was made of every product, and the sums that count for nothing: of stages that it does not pass.
 
     Counts of a stage go before those of the whole line. Good units are those of the whole line, else of the last stage
-    at which they were counted.
+    at which they are known.
     """
-    units: dict[str, dict[str | None, float]] = defaultdict(lambda: defaultdict(float))
-    good: dict[str, dict[str | None, float]] = defaultdict(lambda: defaultdict(float))
-    for count in counts:
-        inside = (min(count.to_time, to) - max(count.from_time, from_)) / (count.to_time - count.from_time)
-        units[count.product][count.stage] += count.units * inside
-        if count.good_units is not None:
-            good[count.product][count.stage] += count.good_units * inside
+    counted = {(each.product, each.stage): each for each in sums}
     outputs = []
     for key, product in products.items():
-        if product.removed_at is not None and key not in units:
+        of_product = {stage: each for (name, stage), each in counted.items() if name == key}
+        if product.removed_at is not None and not of_product:
             continue
-        counted, counted_good = units[key], good[key]
         # What has passed a stage was not counted there, but the whole line was.
-        processed = {stage: counted.get(stage, counted.get(None, 0.0)) for stage in product.passes}
-        places = [None, *reversed(list(product.passes))]
-        good_units = next((counted_good[place] for place in places if place in counted_good), None)
+        at = {stage: of_product.get(stage, of_product.get(None)) for stage in product.passes}
+        processed = {stage: 0.0 if each is None else each.units for stage, each in at.items()}
+        places = [of_product[place] for place in (None, *reversed(list(product.passes))) if place in of_product]
+        good_units = next((each.good_units for each in places if each.good_units is not None), None)
         outputs.append(Output(key, product.area_m2, product.passes, processed, good_units))
-    return outputs
+    unused = [
+        each
+        for each in counted.values()
+        if each.stage is not None and each.product in products and each.stage not in products[each.product].passes
+    ]
+    return outputs, unused
 
 
 def direct_kg_by_area(

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, TypeAlias
 
 from emsd.api.dependencies import ApiDependencies, Configuration
-from emsd.energy.carbon import CarbonFactor
 from emsd.energy.rollup import CarbonBasis, RollingWindow, ScopeSums, plan_rollup, roll_up
 from emsd.energy.windows import Segment, Tier, WindowName, settled_minute
 from emsd.store.pool import Pool
 from emsd.store.rolling import read_rolling_sums
 from emsd.store.scopes import ScopeKind, ScopeMeters, meters_of_scope
 
-__all__ = ["RollingAnswer", "SumsCache", "of_full_minutes", "rolling_answer"]
+__all__ = ["RollingAnswer", "SumsCache", "rolling_answer"]
 
-_MINUTE: Final = timedelta(minutes=1)
 _PAST: Final = timedelta(minutes=30)
 
 Atoms: TypeAlias = Mapping[Tier, Sequence[Segment]]
@@ -97,7 +95,7 @@ async def rolling_answer(
     """
     plant = configuration.plant
     meters = meters_of_scope(plant, scope, key)
-    factors = of_full_minutes(each for each in configuration.factors if each.method == "location")
+    factors = configuration.location
     to = settled_minute(given.now(), given.settle_s)
     plan = plan_rollup(names, to, plant.zone, factors)
     sums = await cache.sums(plan.atoms, meters, to, energy_meter_count=len(plant.energy_meter_ids))
@@ -119,19 +117,3 @@ async def rolling_answer(
         basis=basis,
         windows=windows,
     )
-
-
-def of_full_minutes(factors: Iterable[CarbonFactor]) -> list[CarbonFactor]:
-    """Let every factor begin and end at a full minute, the smallest interval; one shorter than that is left out."""
-    rounded = []
-    for factor in factors:
-        begin = _full_minute(factor.valid_from)
-        end = None if factor.valid_to is None else _full_minute(factor.valid_to)
-        if end is None or begin < end:
-            rounded.append(replace(factor, valid_from=begin, valid_to=end))
-    return rounded
-
-
-def _full_minute(instant: datetime) -> datetime:
-    floor = instant.replace(second=0, microsecond=0)
-    return floor if floor == instant else floor + _MINUTE

@@ -7,6 +7,7 @@ Whoever has a table in memory calls `table_response`; one that is read from the 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, contextmanager, nullcontext
 from datetime import UTC, datetime
@@ -40,7 +41,9 @@ OpenRows: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncIterator[Bat
 _RETRY_AFTER_S: Final = 10
 _PIECE_BYTES: Final = 64 * 1024
 _STALL_S: Final = 60.0
-"""A client that does not take 64 KiB in this time [s] has lost its export: it holds a session of the database."""
+"""So long [s] a client may take nothing; then it has lost its export, which holds a session of the database."""
+_LEAST_BYTES_PER_S: Final = 16 * 1024
+"""Who takes less than this for longer has lost it too: an open snapshot keeps the database from tidying up."""
 
 TableFormatParameter: TypeAlias = Annotated[
     TableFormat | None,
@@ -106,7 +109,7 @@ class TableResponse(Response):
         self._schema = schema
         self._open_rows = open_rows
         self._slots = slots
-        self._stall_s = stall_s
+        self._stall_s = self._patience_s = stall_s
         attachment = f'attachment; filename="{name}.{table_format.suffix}"'
         self.init_headers({"Content-Type": table_format.media_type, "Content-Disposition": attachment})
 
@@ -158,8 +161,12 @@ class TableResponse(Response):
     async def _send_piece(self, send: Send, piece: bytes) -> None:
         for start in range(0, len(piece), _PIECE_BYTES):
             part = piece[start : start + _PIECE_BYTES]
-            async with asyncio.timeout(self._stall_s):
+            began_s = time.monotonic()
+            async with asyncio.timeout(self._patience_s):
                 await send({"type": "http.response.body", "body": part, "more_body": True})
+            # What a client is faster than it must be makes up for what it was slower, up to the longest stall.
+            left_s = self._patience_s - (time.monotonic() - began_s) + len(part) / _LEAST_BYTES_PER_S
+            self._patience_s = min(self._stall_s, max(left_s, 0.0))
 
 
 def table_response(table_format: TableFormat, schema: TableSchema, rows: Sequence[Row], *, name: str) -> TableResponse:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -12,29 +11,25 @@ from rich.markup import escape
 from rich.padding import Padding
 from rich.table import Table
 
-from emsd.api.explain_schemas import (
+from emsd.api.explained.energy import rules_in_words
+from emsd.api.explained.schemas import (
     CheckSum,
     ExplainedDirection,
     ExplainedEnergy,
     ExplainedGap,
     ExplainedMeter,
     ExplainedReading,
-    ExplainedRules,
     ExplainedSpecial,
 )
+from emsd.cli.explain_tree import heading, local_time
 
-__all__ = ["explanation_view"]
+__all__ = ["energy_view"]
 
 
-def explanation_view(explained: ExplainedEnergy) -> Group:
+def energy_view(explained: ExplainedEnergy) -> Group:
     """Return the report: each meter with what its figure rests on, and the carbon factors."""
     zone = ZoneInfo(explained.time_zone)
-    parts: list[RenderableType] = [
-        (
-            f"[bold]{escape(explained.key or 'site')}[/bold] from {_time(explained.from_, zone)} "
-            f"to {_time(explained.to, zone)} ({explained.time_zone})"
-        )
-    ]
+    parts: list[RenderableType] = [*heading(explained)]
     for meter in explained.meters:
         parts += _meter(meter, zone)
     if explained.factors:
@@ -48,7 +43,7 @@ def _meter(meter: ExplainedMeter, zone: ZoneInfo) -> Iterator[RenderableType]:
     if meter.expression is not None:
         yield f"  virtual: {escape(meter.expression)}"
     if meter.rules is not None:
-        yield f"  rules     {_rules(meter.rules)}"
+        yield f"  rules     {rules_in_words(meter.rules)}"
     for version in meter.versions:
         name = "before versions were recorded" if version.version is None else f"version {version.version}"
         today = ", the rules of today" if version.is_todays else ", not the rules of today"
@@ -57,7 +52,7 @@ def _meter(meter: ExplainedMeter, zone: ZoneInfo) -> Iterator[RenderableType]:
         table = Table("Event", "Time", "Kind", "What it says", "Author", "Note", title="Events", title_justify="left")
         for event in meter.events:
             detail = "\n".join(_flat(event.detail))
-            cells = (str(event.event_id), _time(event.time, zone), event.kind, detail, event.author, event.note)
+            cells = (str(event.event_id), local_time(event.time, zone), event.kind, detail, event.author, event.note)
             table.add_row(*(escape(cell) for cell in cells))
         yield Padding(table, (1, 0, 0, 2), expand=False)
     for direction in meter.directions:
@@ -139,7 +134,7 @@ def _gaps(gaps: list[ExplainedGap], count: int, zone: ZoneInfo) -> Table:
         if gap.estimate is not None and gap.estimate.like_days:
             days = ", ".join(day.isoformat() for day in gap.estimate.like_days)
             method += f": {_kwh(gap.estimate.energy_kwh)} kWh from {days}"
-        row = (_time(gap.from_, zone), _time(gap.to, zone), _length(gap.length_s), _kwh(gap.energy_kwh))
+        row = (local_time(gap.from_, zone), local_time(gap.to, zone), _length(gap.length_s), _kwh(gap.energy_kwh))
         table.add_row(*row, _kwh(gap.inside_kwh), escape(method))
     return table
 
@@ -169,14 +164,14 @@ def _factors(explained: ExplainedEnergy, zone: ZoneInfo) -> Padding:
     for name in ("kgCO2/kWh", "kWh", "kgCO2"):
         table.add_column(name, justify="right")
     for each in explained.factors:
-        time = f"{_time(each.from_, zone)} to {_time(each.to, zone)}"
+        time = f"{local_time(each.from_, zone)} to {local_time(each.to, zone)}"
         if each.valid_from is None:
             table.add_row(time, "none is valid", "", "", _kwh(each.energy_kwh), "")
             continue
-        until = "open" if each.valid_to is None else _time(each.valid_to, zone)
-        factor = (
-            f"{each.region}, {each.method}, version {each.version}\nvalid {_time(each.valid_from, zone)} to {until}"
-        )
+        until = "open" if each.valid_to is None else local_time(each.valid_to, zone)
+        by_hour = ", by the hour" if each.resolution == "hour" else ""
+        valid = f"valid {local_time(each.valid_from, zone)} to {until}"
+        factor = f"{each.region}, {each.method}, version {each.version}{by_hour}\n{valid}"
         kg = "" if each.kg_co2 is None else f"{each.kg_co2:,.3f}"
         table.add_row(
             time, escape(factor), escape(each.source or ""), f"{each.kg_per_kwh:g}", _kwh(each.energy_kwh), kg
@@ -184,31 +179,11 @@ def _factors(explained: ExplainedEnergy, zone: ZoneInfo) -> Padding:
     return Padding(table, (1, 0, 0, 2), expand=False)
 
 
-def _rules(rules: ExplainedRules) -> str:
-    facts = [
-        "rated power unknown" if rules.max_power_kw is None else f"rated {rules.max_power_kw:,g} kW",
-        f"believed up to {rules.plausibility_factor:g} times that",
-        f"gaps beyond {rules.max_gap_s:g} s",
-        f"one count {rules.count_kwh:g} kWh",
-        "no rollover known" if rules.modulus_kwh is None else f"rollover at {rules.modulus_kwh:,g} kWh",
-    ]
-    if not (rules.has_import or rules.has_export):
-        facts = [f"no counter, power integrated by {rules.power_method}", facts[2]]
-    return ", ".join(facts)
-
-
 def _reading(reading: ExplainedReading | None, zone: ZoneInfo) -> str:
     if reading is None:
         return "none"
     quality = "not of the meter" if reading.quality is None else ", ".join(reading.quality) or "good"
-    return f"{_time(reading.time, zone)}  {reading.value:,.3f} ({quality})"
-
-
-def _time(instant: datetime, zone: ZoneInfo) -> str:
-    local = instant.astimezone(zone)
-    if local.microsecond:
-        return f"{local:%Y-%m-%d %H:%M:%S}.{local.microsecond // 1000:03}"
-    return f"{local:%Y-%m-%d %H:%M:%S}" if local.second else f"{local:%Y-%m-%d %H:%M}"
+    return f"{local_time(reading.time, zone)}  {reading.value:,.3f} ({quality})"
 
 
 def _length(length_s: float) -> str:

@@ -16,7 +16,7 @@ from emsd.cli.outcome import one_sentence
 
 if TYPE_CHECKING:
     from emsd.store.pool import Pool
-    from emsd.store.production import CountRow
+    from emsd.store.production_counts import CountRow
 
 __all__ = ["app"]
 
@@ -24,6 +24,7 @@ app = typer.Typer(help="Counts of production.", no_args_is_help=True)
 
 Result = TypeVar("Result")
 _DEFAULT_DAYS = 31
+_MOST_SHOWN = 10_000
 
 
 @app.command("import")
@@ -41,7 +42,7 @@ def import_counts(
     their offset. A row with a known external_id and other content corrects it.
     """
     from emsd.plant.production_csv import read_counts_csv
-    from emsd.store.production import NewCount, add_counts
+    from emsd.store.production_counts import NewCount, add_counts
 
     with one_sentence():
         counts = [NewCount(**row) for row in read_counts_csv(file)]
@@ -64,11 +65,17 @@ def list_all(
     ] = False,
 ) -> None:
     """Show the counts of the last days."""
-    from emsd.store.production import list_counts
+    from emsd.store.production_counts import list_counts
 
     now = datetime.now(UTC)
     begin = now - timedelta(days=days)
-    _show(_with_pool(database_url, lambda pool: list_counts(pool, site, begin, now, every_version=every_version)))
+    rows = _with_pool(
+        database_url,
+        lambda pool: list_counts(pool, site, begin, now, every_version=every_version, limit=_MOST_SHOWN + 1),
+    )
+    _show(rows[:_MOST_SHOWN])
+    if len(rows) > _MOST_SHOWN:
+        typer.echo(f"there are more than these {_MOST_SHOWN:,}; ask for fewer --days", err=True)
 
 
 def _show(rows: list[CountRow]) -> None:

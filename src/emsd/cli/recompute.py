@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
+from uuid import uuid4
 from zoneinfo import ZoneInfo
 
 import typer
@@ -44,7 +45,8 @@ def recompute(
         datetime | None, typer.Option("--to", formats=_FORMATS, help="End, itself not included; absent: now.")
     ] = None,
     meter: Annotated[
-        list[str] | None, typer.Option(help="Key of a meter; again for more; absent: all that measure energy.")
+        list[str] | None,
+        typer.Option(help="Key of a meter; again for more; absent: all that measure energy or give key figures."),
     ] = None,
     gauges: Annotated[
         bool, typer.Option("--gauges", help="Also minimum, mean and maximum of process gauges, which know no rules.")
@@ -57,8 +59,9 @@ def recompute(
     """Compute intervals anew from the raw readings, as after a change of a rating, a profile or `max_gap_s`.
 
     A service that runs does the work between its own; without one it is done here. Ctrl-C withdraws what is not done
-    yet; what is done stays, and the same command once more changes nothing further. Time of which retention has dropped
-    the raw readings is refused: nothing could be computed from what is not there.
+    yet; what is done stays, and the same command once more changes nothing further. Inputs of key figures follow once a
+    service runs. Time of which retention has dropped the raw readings is refused: nothing could be computed from what
+    is not there.
 
     Example: emsd recompute --from 2026-03-01 --to 2026-04-01 --meter press-3
     """
@@ -94,8 +97,15 @@ def _wanted(
         raise SettingsError("--from is missing; write the first day that is to be computed, such as --from 2026-03-01")
     begin, now = _aware(from_, zone), datetime.now(UTC)
     end = min(now, now if to is None else _aware(to, zone))
+    if begin >= now:
+        raise SettingsError(f"--from {begin:%Y-%m-%d %H:%M} UTC has not come yet; there is nothing to compute anew")
     if begin >= end:
         raise SettingsError(f"--from {begin:%Y-%m-%d %H:%M} is not before --to {end:%Y-%m-%d %H:%M}; swap them")
+    virtual = sorted(set(meters or ()) & {each.key for each in loaded.plant.virtual_meters})
+    if virtual:
+        raise SettingsError(
+            f"{', '.join(virtual)} is a virtual meter, which follows the meters that it is made of; name those"
+        )
     unknown = sorted(set(meters or ()) - {each.key for each in loaded.plant.meters})
     if unknown:
         raise SettingsError(f"{loaded.path} has no meter {', '.join(unknown)}; write keys as they stand there")
@@ -129,7 +139,7 @@ async def _with_pool(
         if wanted is None:
             show_stale(await _stale(pool, accounting, chosen), chosen, accounting)
             return True
-        return await _carry_out(pool, accounting, chosen, wanted)
+        return await _carry_out(pool, accounting, loaded, chosen, wanted)
 
 
 async def _stale(pool: Pool, accounting: Accounting, chosen: Mapping[str, int]) -> list[StaleHistory]:
@@ -142,26 +152,52 @@ async def _stale(pool: Pool, accounting: Accounting, chosen: Mapping[str, int]) 
         return await stale_history(connection, marks)
 
 
-async def _carry_out(pool: Pool, accounting: Accounting, chosen: Mapping[str, int], wanted: _Wanted) -> bool:
-    from emsd.accounting.request import ask, changes, follow
-    from emsd.cli.recompute_view import piece_progress, show_changes
+async def _carry_out(
+    pool: Pool, accounting: Accounting, loaded: LoadedPlant, chosen: Mapping[str, int], wanted: _Wanted
+) -> bool:
+    from emsd.accounting.request import ask, changes, follow, unless_stopped, withdraw
+    from emsd.cli.recompute_view import piece_progress, show_changes, show_stopped
     from emsd.cli.signals import stop_on_signals
 
-    meter_ids = [each for each in chosen.values() if wanted.gauges or each in accounting.accounts]
-    if not meter_ids:
-        raise SettingsError(f"{', '.join(chosen)} measures no energy; --gauges computes anew what it shows")
-    who = f"{getpass.getuser()}@{socket.gethostname()}"
-    request = await ask(
+    keys = [
+        key for key in chosen if wanted.gauges or chosen[key] in accounting.accounts or key in _of_key_figures(loaded)
+    ]
+    if not keys:
+        raise SettingsError(
+            f"{', '.join(chosen)} measures no energy and gives no key figure; --gauges computes anew what it shows"
+        )
+    number = uuid4()
+    asked = ask(
         pool,
         accounting,
-        meter_ids,
+        [chosen[key] for key in keys],
         wanted.from_,
         wanted.to,
-        requested_by=who,
+        requested_by=f"{getpass.getuser()}@{socket.gethostname()}",
         gauges=wanted.gauges,
         newest_first=wanted.newest_first,
+        request=number,
     )
-    with stop_on_signals() as stop, piece_progress(request, accounting.zone) as on_progress:
-        withdrawn = await follow(pool, accounting, request, stop=stop, on_progress=on_progress)
-    show_changes(await changes(pool, request), chosen, pieces=request.pieces, withdrawn=withdrawn)
+    with stop_on_signals() as stop:
+        request = await unless_stopped(stop, asked)
+        if request is None:
+            await withdraw(pool, number)
+            show_stopped()
+            return False
+        with piece_progress(request, accounting.zone) as on_progress:
+            withdrawn = await follow(pool, accounting, request, stop=stop, on_progress=on_progress)
+        if withdrawn:
+            show_stopped(pieces=request.pieces, withdrawn=withdrawn)
+        stop.clear()
+        found = await unless_stopped(stop, changes(pool, request))
+    if found is not None:
+        show_changes(found, chosen)
     return not withdrawn
+
+
+def _of_key_figures(loaded: LoadedPlant) -> set[str]:
+    """Return the meters whose readings are inputs of key figures."""
+    from emsd.plant.kpi import kpis_of_plant
+
+    sources = [source for asset in kpis_of_plant(loaded).values() for source in asset.sources.values()]
+    return {part.meter for source in sources for part in source.parts}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from emsd.store.recomputations import EnergyTotals, Waiting
     from emsd.store.versions import StaleHistory
 
-__all__ = ["piece_progress", "show_changes", "show_stale"]
+__all__ = ["piece_progress", "show_changes", "show_stale", "show_stopped"]
 
 _WIDTH_OF_A_FILE: Final = 160
 
@@ -49,12 +49,16 @@ def piece_progress(request: Request, zone: ZoneInfo) -> Iterator[Callable[[Waiti
         yield update
 
 
-def show_changes(found: Sequence[Change], keys: Mapping[str, int], *, pieces: int, withdrawn: int) -> None:
+def show_stopped(*, pieces: int = 0, withdrawn: int = 0) -> None:
+    """Print how much of a request was done when somebody stopped it."""
+    done = f"{pieces - withdrawn} of {pieces} pieces are done, {withdrawn} withdrawn" if pieces else "nothing was done"
+    _console().print(f"stopped: {done}")
+
+
+def show_changes(found: Sequence[Change], keys: Mapping[str, int]) -> None:
     """Print the meters whose energy is another one now, with both figures."""
     out = _console()
     names = {meter_id: key for key, meter_id in keys.items()}
-    if withdrawn:
-        out.print(f"stopped: {pieces - withdrawn} of {pieces} pieces are done, {withdrawn} were withdrawn")
     if not found:
         out.print("the energy of every meter is what it was")
         return

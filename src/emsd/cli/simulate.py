@@ -9,18 +9,18 @@ import asyncio
 import contextlib
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from emsd.cli.signals import stop_on_signals
-from emsd.collector import wall_clock_us
 from emsd.errors import ConfigurationError, ServerError
-from emsd.logs import configure_logging
-from emsd.plant.loader import LoadedPlant, load_plant
-from simulator import Simulator
+
+if TYPE_CHECKING:
+    from emsd.plant.loader import LoadedPlant
+    from simulator import Simulator
 
 __all__ = ["simulate"]
 
@@ -38,6 +38,11 @@ def simulate(
     ] = False,
 ) -> None:
     """Stand in for every meter of a plant: Modbus TCP servers and MQTT devices with known true energy."""
+    from emsd.collector import wall_clock_us
+    from emsd.logs import configure_logging
+    from emsd.plant.loader import load_plant
+    from simulator import Simulator
+
     configure_logging(level="warning")
     try:
         loaded = load_plant(plant, environ=os.environ)
@@ -54,6 +59,8 @@ def simulate(
 
 
 async def _serve(simulator: Simulator, loaded: LoadedPlant, duration_s: float | None) -> None:
+    from emsd.collector import wall_clock_us
+
     console = Console(highlight=False)
     with stop_on_signals() as stopped:
         began_us = wall_clock_us()

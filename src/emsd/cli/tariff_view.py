@@ -100,7 +100,9 @@ def bill_view(plant: PlantView, currency: str, found: WindowCost) -> Group:
     notes: list[RenderableType] = [Text(known, style="dim")]
     if found.bill is None:
         notes.append(Text("no bill: no tariff applied when the month began", style="yellow"))
-    elif found.bill.reactive is not None and found.bill.reactive.source == "power":
+    elif found.bill.untrusted_blocks and found.bill.bill.demand_billed is not None:
+        notes.append(Text(f"{found.bill.untrusted_blocks} settlement periods are not known well enough", style="dim"))
+    if found.bill is not None and found.bill.reactive is not None and found.bill.reactive.source == "power":
         notes.append(Text("reactive energy is integrated from reactive power: there is no counter", style="dim"))
     return Group(title, table, *notes)
 
@@ -115,6 +117,8 @@ def _lines(found: WindowCost) -> Iterator[tuple[str, str, str]]:
     if terms is not None and terms.demand_basis is not None:
         unit = "kVA" if terms.demand_basis == "contract_capacity" else "kW"
         yield "demand charge", f"{_shown(made.demand_billed, 1)} {unit}", _shown(made.demand_charge, 2)
+        if terms.demand_excess:
+            yield "demand surcharge", f"{_shown(made.demand_excess_kw, 1)} {unit}", _shown(made.demand_surcharge, 2)
     if terms is not None and terms.power_factor_percent is not None:
         yield (
             f"power factor {_shown(made.power_factor, 3)}",

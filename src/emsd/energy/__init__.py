@@ -7,7 +7,7 @@
     windows.split_by_tier          which stored intervals make up a window
     carbon.emissions_kg            energy by period and the factors valid then -> kg CO2 with coverage
     tariff.price_periods        prices of local days on the time axis; cost.energy_costs, bill.bill   what energy costs
-    demand_series.block_series  demand from stored intervals; demand_forecast  where the running period will end
+    demand_series.DemandSeries  demand from stored intervals; demand_forecast  where the running period will end
     reconcile.counter_power_deviation   is a meter's counter what its power says?
     expressions.combine            energy of several meters -> that of a virtual one
     balance.balance                a meter and those below it -> what none of them counted

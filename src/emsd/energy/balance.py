@@ -13,7 +13,7 @@ its children are known: with a child missing it would be that child's energy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ import numpy as np
 
 from emsd.energy.series import BoolArray, FloatArray, TimeArray
 
-__all__ = ["BalanceSeries", "BalanceTotal", "BusEnergy", "balance", "concatenated", "total"]
+__all__ = ["BalanceSeries", "BalanceTotal", "BusEnergy", "balance", "joined_total", "total"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -132,19 +132,9 @@ def balance(bus: BusEnergy, children: Mapping[str, BusEnergy]) -> BalanceSeries:
     )
 
 
-def concatenated(parts: Sequence[BusEnergy]) -> BusEnergy:
-    """Return the buckets of several stretches of one meter as one."""
-    return BusEnergy(
-        import_kwh=np.concatenate([part.import_kwh for part in parts]),
-        export_kwh=np.concatenate([part.export_kwh for part in parts]),
-        estimated_kwh=np.concatenate([part.estimated_kwh for part in parts]),
-        coverage=np.concatenate([part.coverage for part in parts]),
-    )
-
-
-def total(series: BalanceSeries, widths_us: TimeArray) -> BalanceTotal:
-    """Add up the buckets of a balance, which are int64[k] wide [us]; shares go by time."""
-    width = widths_us / max(1, int(widths_us.sum()))
+def total(series: BalanceSeries, widths_us: TimeArray, window_us: int | None = None) -> BalanceTotal:
+    """Add up the buckets of a balance, which are int64[k] wide [us]; shares are those of a window [us], or of all k."""
+    width = widths_us / max(1, int(widths_us.sum()) if window_us is None else window_us)
     balanced = np.isfinite(series.residual_kwh)
 
     def added(values: FloatArray) -> float | None:
@@ -157,7 +147,7 @@ def total(series: BalanceSeries, widths_us: TimeArray) -> BalanceTotal:
         children_kwh=added(series.children_kwh),
         residual_kwh=residual,
         supply_kwh=supply,
-        residual_percent=100 * residual / supply if residual is not None and supply else None,
+        residual_percent=_percent(residual, supply),
         coverage=float((width * series.coverage).sum()),
         children_coverage=float((width * series.children_coverage).sum()),
         estimated_kwh=added(series.estimated_kwh) or 0.0,
@@ -165,3 +155,34 @@ def total(series: BalanceSeries, widths_us: TimeArray) -> BalanceTotal:
         bus_missing_share=float(width[~series.bus_known].sum()),
         missing=missing,
     )
+
+
+def joined_total(parts: Sequence[BalanceTotal]) -> BalanceTotal:
+    """Return the total of a window from those of its parts, the shares of which are all of that window."""
+
+    def known(values: Iterable[float | None]) -> float | None:
+        found = [value for value in values if value is not None]
+        return sum(found) if found else None
+
+    residual, supply = known(each.residual_kwh for each in parts), known(each.supply_kwh for each in parts)
+    missing: dict[str, float] = {}
+    for part in parts:
+        for key, share in part.missing.items():
+            missing[key] = missing.get(key, 0.0) + share
+    return BalanceTotal(
+        measured_kwh=known(each.measured_kwh for each in parts),
+        children_kwh=known(each.children_kwh for each in parts),
+        residual_kwh=residual,
+        supply_kwh=supply,
+        residual_percent=_percent(residual, supply),
+        coverage=sum(each.coverage for each in parts),
+        children_coverage=sum(each.children_coverage for each in parts),
+        estimated_kwh=sum(each.estimated_kwh for each in parts),
+        balanced_share=sum(each.balanced_share for each in parts),
+        bus_missing_share=sum(each.bus_missing_share for each in parts),
+        missing=missing,
+    )
+
+
+def _percent(residual: float | None, supply: float | None) -> float | None:
+    return 100 * residual / supply if residual is not None and supply else None

@@ -1,58 +1,26 @@
-"""Carbon dioxide of electricity: energy times the factor that was valid when it was used.
-
-Factors are data: which region, which method, valid from when to when, published by whom. A revision is a new
-version beside the old one, so that what was reported with the old one can still be computed.
-"""
+"""Carbon dioxide of electricity: energy times the factor that was valid when it was used."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-__all__ = ["CarbonFactor", "CarbonMethod", "Emissions", "EnergyPeriod", "emissions_kg", "factor_at", "factor_cuts"]
+from emsd.energy.factors import CarbonFactor, CarbonMethod, FactorTimeline, factor_at, factor_cuts
 
-CarbonMethod: TypeAlias = Literal["location", "market", "residual"]
+__all__ = [
+    "CarbonFactor",
+    "CarbonMethod",
+    "Emissions",
+    "EnergyPeriod",
+    "FactorTimeline",
+    "emissions_kg",
+    "factor_at",
+    "factor_cuts",
+]
 
 _SMALLEST_PERIOD = timedelta(minutes=1)
 _MICROSECOND = timedelta(microseconds=1)
-
-
-@dataclass(frozen=True, slots=True)
-class CarbonFactor:
-    """Emissions of a kilowatt-hour in one region by one method over [valid_from, valid_to).
-
-    method       "location": the grid where the energy is used; "market": what the supplier states; "residual": the grid
-                 without what others have claimed, for use that no certificate or contract covers
-    valid_to     None while no end is known
-    kg_per_kwh   [kg CO2 / kWh]
-    source       the publication, in words
-    version      the highest one counts; a revision leaves its predecessors as they were
-
-    Raises ValueError when a time is naive, the validity is empty or the factor negative.
-    """
-
-    region: str
-    method: CarbonMethod
-    valid_from: datetime
-    valid_to: datetime | None
-    kg_per_kwh: float
-    source: str
-    version: int = 1
-
-    def __post_init__(self) -> None:
-        for bound in (self.valid_from, self.valid_to):
-            if bound is not None and bound.tzinfo is None:
-                raise ValueError(f"carbon factor of {self.region}: {bound.isoformat()} has no time zone")
-        if self.valid_to is not None and self.valid_to <= self.valid_from:
-            raise ValueError(f"carbon factor of {self.region}: valid_to {self.valid_to} is not after valid_from")
-        if not self.kg_per_kwh >= 0:
-            raise ValueError(f"carbon factor of {self.region}: {self.kg_per_kwh} kg/kWh must not be negative")
-
-    def is_valid_at(self, instant: datetime) -> bool:
-        """Say whether the instant is in [valid_from, valid_to)."""
-        return self.valid_from <= instant and (self.valid_to is None or instant < self.valid_to)
 
 
 class EnergyPeriod(NamedTuple):
@@ -71,26 +39,6 @@ class Emissions(NamedTuple):
 
     kg: float | None
     coverage: float | None
-
-
-def factor_at(factors: Iterable[CarbonFactor], instant: datetime) -> CarbonFactor | None:
-    """Return the factor valid at an instant, None when there is none.
-
-    Of several the highest version counts, among equal versions the one valid since latest. Raises ValueError when
-    the candidates are of different regions or methods, since these must never be mixed.
-    """
-    valid = [factor for factor in factors if factor.is_valid_at(instant)]
-    kinds = {(factor.region, factor.method) for factor in valid}
-    if len(kinds) > 1:
-        names = ", ".join(f"{region} ({method})" for region, method in sorted(kinds))
-        raise ValueError(f"carbon factors of {names} are mixed; choose one region and one method")
-    return max(valid, key=lambda factor: (factor.version, factor.valid_from), default=None)
-
-
-def factor_cuts(factors: Iterable[CarbonFactor], from_: datetime, to: datetime) -> list[datetime]:
-    """Return in order the instants inside (from_, to) at which a factor begins or ends to be valid."""
-    bounds = {bound for factor in factors for bound in (factor.valid_from, factor.valid_to) if bound is not None}
-    return sorted(bound for bound in bounds if from_ < bound < to)
 
 
 def emissions_kg(periods: Iterable[EnergyPeriod], factors: Sequence[CarbonFactor]) -> Emissions:

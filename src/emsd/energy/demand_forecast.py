@@ -9,7 +9,7 @@ deviation times the share of the period that remains, so it is large early in th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -34,6 +34,8 @@ MEMORY_MINUTES = 120
 """Minutes that the error of the forecast is measured on."""
 FEWEST_TRIALS = 10
 """Fewer past forecasts say nothing about their error."""
+LARGEST_LAG_SHARE = 1 / 3
+"""Share of a period that the newest minutes may be unknown for: a meter that reports every 5 min has a forecast."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class DemandForecast:
     """The running settlement period.
 
     energy_kwh          drawn since it began [kWh]
+    assumed_min         newest minutes of which nothing is known yet, taken to be like those before them [min]
     present_kw          mean power of the last minutes [kW]
     forecast_kw         its demand if that goes on [kW]
     error_kw            root mean square error of such a forecast at this place in the period [kW]; None: not known
@@ -58,6 +61,7 @@ class DemandForecast:
     contract_kw: float | None
     headroom_kw: float | None
     minutes_left: float | None
+    assumed_min: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,33 +101,60 @@ def forecast_from_minutes(
     begin_us    `block_begin_us` of the instant that the forecast is made at [us]
     tail        what was drawn since, if it is known
 
-    Minutes that are missing are taken to be like the others of the period, as long as nine tenths are there.
+    Missing minutes are taken to be like the others of the period, as long as it can still be trusted at its end, with
+    nine tenths of it. The newest may be missing besides, for a third of the period: power is taken to have gone on.
     """
-    recent_kw = minute_kw[-TREND_MINUTES:]
-    if not np.isfinite(recent_kw).any():
+    assumed = _unknown_at_end(minute_kw)
+    known_kw = minute_kw[: minute_kw.size - assumed]
+    if not known_kw.size or assumed > LARGEST_LAG_SHARE * period_min:
         return None
-    minutes = max(0, (settled_us - begin_us) // BUCKET_1M_US)
-    of_block = minute_kw[minute_kw.size - minutes :] if minutes else minute_kw[:0]
-    known = np.isfinite(of_block)
-    if of_block.size < minutes or known.sum() < TRUSTED_COVERAGE * minutes:
-        return None
-    energy_kwh = float(of_block[known].mean()) * minutes / 60 if minutes else 0.0
-    elapsed_min, present_kw = float(minutes), float(np.nanmean(recent_kw))
+    recent_kw = known_kw[-TREND_MINUTES:]
+    trend_min = int(np.isfinite(recent_kw).sum())
+    elapsed_min, present_kw = (settled_us - begin_us) / BUCKET_1M_US, float(np.nanmean(recent_kw))
     if tail is not None:
         since_min = (tail.until_us - settled_us) / BUCKET_1M_US
-        elapsed_min = (tail.until_us - begin_us) / BUCKET_1M_US
-        energy_kwh += tail.in_block_kwh
-        trend_min = int(np.isfinite(recent_kw).sum())
+        elapsed_min += since_min
         present_kw = (float(np.nansum(recent_kw)) / 60 + tail.energy_kwh) * 60 / (trend_min + since_min)
-    rest_min = math.ceil(period_min - elapsed_min)
-    return forecast_demand(
-        energy_kwh,
+    energy_kwh = _energy_of_block(known_kw, assumed, (settled_us - begin_us) // BUCKET_1M_US, present_kw, period_min)
+    if energy_kwh is None:
+        return None
+    elapsed_min = max(0.0, elapsed_min)
+    rest_min = period_min - elapsed_min
+    error_kw = persistence_error_kw(known_kw[-MEMORY_MINUTES:], math.ceil(rest_min) + assumed)
+    of_block = min(assumed, elapsed_min)
+    found = forecast_demand(
+        energy_kwh + (0.0 if tail is None else tail.in_block_kwh),
         elapsed_min,
         present_kw,
         period_min=period_min,
         contract_kw=contract_kw,
-        error_kw=persistence_error_kw(minute_kw[-MEMORY_MINUTES:], rest_min),
+        error_kw=None if error_kw is None else error_kw * (rest_min + of_block) / rest_min,
     )
+    return replace(found, assumed_min=assumed)
+
+
+def _unknown_at_end(minute_kw: FloatArray) -> int:
+    known = np.flatnonzero(np.isfinite(minute_kw))
+    return int(minute_kw.size - 1 - known[-1]) if known.size else minute_kw.size
+
+
+def _energy_of_block(
+    known_kw: FloatArray, assumed: int, minutes: int, present_kw: float, period_min: int
+) -> float | None:
+    """Energy [kWh] of a period of which so many settled minutes are over, None when too many of them are missing."""
+    if minutes <= 0:
+        return 0.0
+    assumed = min(assumed, minutes)
+    settled = minutes - assumed
+    if known_kw.size < settled:
+        return None
+    of_block = known_kw[known_kw.size - settled :]
+    known = np.isfinite(of_block)
+    missing = settled - int(known.sum())
+    if missing > period_min - math.ceil(TRUSTED_COVERAGE * period_min):
+        return None
+    like_kw = float(of_block[known].mean()) if known.any() else present_kw
+    return (float(of_block[known].sum()) + missing * like_kw + assumed * present_kw) / 60
 
 
 def forecast_demand(

@@ -25,7 +25,17 @@ import numpy as np
 
 from emsd.energy.series import US_PER_HOUR, BoolArray, FloatArray, TimeArray
 
-__all__ = ["CounterName", "CounterPair", "EventKind", "MeterEvent", "Ratio", "effective", "ratio_of"]
+__all__ = [
+    "CounterName",
+    "CounterPair",
+    "EventKind",
+    "MeterEvent",
+    "Ratio",
+    "effective",
+    "events_of_other_counter",
+    "held_out_of_all",
+    "ratio_of",
+]
 
 CounterName: TypeAlias = Literal["import_kwh", "export_kwh"]
 
@@ -170,6 +180,26 @@ def effective(events: Sequence[MeterEvent]) -> tuple[MeterEvent, ...]:
             told.remove(nearest)
             counted[place] = replace(event, first_us=nearest.at_us, serial=event.serial or nearest.serial)
     return tuple(sorted((*counted, *told), key=lambda event: event.at_us))
+
+
+def events_of_other_counter(events: Sequence[MeterEvent], *, by_current: bool) -> list[MeterEvent]:
+    """Return what events say of a counter that is none of active energy: people read the others only.
+
+    by_current  whether other current transformers change it, as they do reactive energy, and no count of pieces
+    """
+    kinds = {EventKind.SWAP, EventKind.RESET}
+    if by_current:
+        kinds.add(EventKind.CT_RATIO)
+    return [replace(each, final=CounterPair(), initial=CounterPair()) for each in events if each.kind in kinds]
+
+
+def held_out_of_all(events: Sequence[MeterEvent], time_us: TimeArray) -> BoolArray:
+    """Return which samples are held out whatever they show: bool[n]."""
+    held = np.zeros(time_us.size, dtype=np.bool_)
+    for event in events:
+        if event.kind is EventKind.HOLD_OUT and event.counter is None:
+            held |= event.holds_out(time_us, None)
+    return held
 
 
 def _is_same(written: MeterEvent, told: MeterEvent) -> bool:

@@ -30,6 +30,9 @@ __all__ = [
 RESOLUTION_SHARE = 0.005
 """A count of each counter is at most this share of the energy that is judged."""
 
+_WORST_RESOLUTION_SHARE = 0.05
+"""Above this a residual in percent says more of the counters' steps than of the bus, over an hour too."""
+
 RESIDUAL_WINDOWS = (1, 5, 15, 60)
 """Minutes that a residual is formed over, the shortest that will do."""
 
@@ -47,7 +50,7 @@ LARGEST_DEVIATION_PERCENT = 1000.0
 
 
 class LiveResidual(NamedTuple):
-    """Residual of a bus: mean power [kW], percent of what came onto the bus (None when nothing came), minutes used."""
+    """Residual of a bus: mean power [kW], percent of what came onto it (None when that is next to nothing), minutes."""
 
     residual_kw: float
     residual_percent: float | None
@@ -77,7 +80,8 @@ def live_residual(
         if fine or minutes == longest:
             residual = float(series.residual_kwh[last].sum())
             hours = last.size * width_us / US_PER_HOUR
-            return LiveResidual(residual / hours, 100 * residual / supply if supply > 0 else None, int(last.size))
+            tells = supply > 0 and count_kwh <= _WORST_RESOLUTION_SHARE * supply
+            return LiveResidual(residual / hours, 100 * residual / supply if tells else None, int(last.size))
     return None
 
 

@@ -23,12 +23,15 @@ def power_factor(active_kwh: float, reactive_kvarh: float) -> float | None:
     return active_kwh / apparent_kvah if apparent_kvah > 0 and active_kwh >= 0 else None
 
 
-def adjustment_percent(factor: float, table: Sequence[float]) -> float:
+def adjustment_percent(factor: float, table: Sequence[float], *, rounded: bool = True) -> float:
     """Return by how many percent the bill changes; below 0 it is reduced.
 
-    The power factor is rounded half up to two decimals first, as the Chinese rule says.
+    rounded     the power factor is rounded half up to two decimals first, as the Chinese rule says; else a step is
+                reached only when the power factor is: 0.8951 is below 0.90
     """
-    return table[min(_STEPS - 1, math.floor(factor * 100 + 0.5))]
+    # 0.575 x 100 is 57.49999999999999 in binary; what a person would call a half is one.
+    hundredths = round(factor * 100, 9)
+    return table[min(_STEPS - 1, math.floor(hundredths + 0.5 if rounded else hundredths))]
 
 
 def adjustments_from_steps(steps: Mapping[float, float]) -> tuple[float, ...]:

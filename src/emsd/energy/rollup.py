@@ -9,11 +9,12 @@ its pieces, and each piece has one factor.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import reduce
-from itertools import groupby, pairwise
+from itertools import accumulate, groupby, pairwise
 from typing import Literal, TypeAlias
 from zoneinfo import ZoneInfo
 
@@ -181,13 +182,13 @@ def _pieces(
     factors: Sequence[CarbonFactor],
 ) -> list[_Piece]:
     pieces = []
+    begins = {tier: [atom.from_ for atom in of_tier] for tier, of_tier in atoms.items()}
     for factor, group in groupby(window.segments, key=lambda segment: factor_at(factors, segment.from_)):
         segments = list(group)
         parts = (
             sums.get(atom, NOTHING)
             for segment in segments
-            for atom in atoms[segment.tier]
-            if segment.from_ <= atom.from_ and atom.to <= segment.to
+            for atom in _within(segment, atoms[segment.tier], begins[segment.tier])
         )
         pieces.append(_Piece(segments[0].from_, segments[-1].to, factor, reduce(ScopeSums.__add__, parts, NOTHING)))
     return pieces
@@ -252,11 +253,21 @@ def _avoided_kg(pieces: Sequence[_Piece]) -> float | None:
 def _atoms(tier: Tier, segments: Iterable[Segment]) -> tuple[Segment, ...]:
     of_tier = [segment for segment in segments if segment.tier == tier]
     edges = sorted({edge for segment in of_tier for edge in (segment.from_, segment.to)})
+    place = {edge: number for number, edge in enumerate(edges)}
+    opened = [0] * len(edges)
+    for segment in of_tier:
+        opened[place[segment.from_]] += 1
+        opened[place[segment.to]] -= 1
     return tuple(
         Segment(tier, begin, end)
-        for begin, end in pairwise(edges)
-        if any(segment.from_ <= begin and end <= segment.to for segment in of_tier)
+        for (begin, end), open_here in zip(pairwise(edges), accumulate(opened), strict=False)
+        if open_here
     )
+
+
+def _within(segment: Segment, atoms: Sequence[Segment], begins: Sequence[datetime]) -> Iterator[Segment]:
+    """Yield the atoms that a segment is made of; atoms are disjoint and in order, `begins` is where each one begins."""
+    yield from atoms[bisect_left(begins, segment.from_) : bisect_left(begins, segment.to)]
 
 
 def _plus(one: float | None, other: float | None) -> float | None:

@@ -70,8 +70,12 @@ def check_production(draft: Draft) -> Iterator[Finding]:
             yield Finding((*where, "key"), problem, "give each its own key")
         yield from _unknown((*where, "passes"), product.passes, stages)
     areas = draft.keys("areas")
+    said: dict[str, int] = {}
     for index, allocation in enumerate(production.allocation):
         where = ("production", "allocation", index)
+        if said.setdefault(allocation.area, index) != index:
+            place = draft.source.place(("production", "allocation", said[allocation.area], "area"))
+            yield Finding((*where, "area"), f"{allocation.area} is spread by {place.file}:{place.line} too", "keep one")
         if allocation.area not in areas:
             place_of = (*where, "area")
             problem = f"{draft.source.shown(place_of, allocation.area)}is not among the areas"
@@ -83,8 +87,14 @@ def check_production(draft: Draft) -> Iterator[Finding]:
 def _counters(draft: Draft, production: Production) -> Iterator[Finding]:
     passes = {product.key: product.passes for product in production.products}
     assets = draft.keys("assets")
+    counting: dict[str, int] = {}
     for index, counter in enumerate(production.counters):
         where: Where = ("production", "counters", index)
+        if counting.setdefault(counter.asset, index) != index:
+            first = draft.source.place(("production", "counters", counting[counter.asset], "asset"))
+            problem = f"the pieces of {counter.asset} count by {first.file}:{first.line} already"
+            yield Finding((*where, "asset"), problem, "let an asset count for one product at one place")
+        yield from _counts_nothing(draft, counter.asset, (*where, "asset"))
         for field, name, known in (("asset", counter.asset, assets), ("product", counter.product, passes)):
             if name not in known:
                 place = (*where, field)
@@ -95,6 +105,28 @@ def _counters(draft: Draft, production: Production) -> Iterator[Finding]:
             place = (*where, "stage")
             problem = f"{draft.source.shown(place, counter.stage)}is no stage of {counter.product}"
             yield Finding(place, problem, list_or_hint(counter.stage, stages, "stages"))
+
+
+def _counts_nothing(draft: Draft, asset_key: str, where: Where) -> Iterator[Finding]:
+    """Find a counter whose asset has no meter, or several, that count pieces: its count would stay empty unnoticed."""
+    asset = next((each for each in draft.assets.values() if each.key == asset_key), None)
+    if asset is None or not draft.surroundings.all_meters_read:
+        return
+    named = asset.kpi.inputs.get("pieces") if asset.kpi else None
+    counting = []
+    for meter in draft.meters.values():
+        profile = draft.profile_of(meter)
+        if profile is None:
+            if meter.asset == asset_key:
+                return  # what it delivers is not known
+            continue
+        if (meter.key in named if named else meter.asset == asset_key) and "pieces_count" in profile.quantities:
+            counting.append(meter.key)
+    if not counting:
+        yield Finding(where, f"{asset_key} has no meter that delivers pieces_count", "give it one, or leave this out")
+    elif len(counting) > 1:
+        cure = "name one under kpi.inputs.pieces of the asset"
+        yield Finding(where, f"{' and '.join(counting)} both deliver pieces_count", cure)
 
 
 def _unknown(where: Where, named: Any, stages: set[str]) -> Iterator[Finding]:

@@ -8,14 +8,25 @@ from itertools import pairwise, product
 
 from emsd.plant.draft import Draft
 from emsd.plant.source import Finding, Where, list_or_hint
-from emsd.plant.tariff import DAY_NAMES, MINUTES_PER_DAY, Tariff, TariffPeriod, minutes_of, month_days_of
+from emsd.plant.tariff import (
+    DAY_NAMES,
+    MINUTES_PER_DAY,
+    DemandCharge,
+    PowerFactorAdjustment,
+    Tariff,
+    TariffPeriod,
+    minutes_of,
+    month_days_of,
+)
 from emsd.plant.tariff_calendar import holidays_exist_for, is_in_season
+from emsd.plant.tariff_prices import dynamic_price_holes
 
 __all__ = ["check_tariffs", "tariff_warnings"]
 
 _STANDARDS = (0.90, 0.85, 0.80)
 _LEAP_YEAR = [date(2000, 1, 1) + timedelta(days=number) for number in range(366)]
 _QUARTER_MIN = 15
+_SAME = 1e-9
 
 
 def check_tariffs(draft: Draft) -> Iterator[Finding]:
@@ -33,8 +44,9 @@ def check_tariffs(draft: Draft) -> Iterator[Finding]:
 
 
 def tariff_warnings(draft: Draft) -> Iterator[Finding]:
-    """Find hours that cut a quarter hour, which is then priced minute by minute, and holidays that nothing uses."""
+    """Find hours that cut a quarter hour, which is then priced minute by minute, and holes in lists of prices."""
     for index, tariff in draft.tariffs.items():
+        yield from _holes(("tariffs", index, "dynamic_prices"), tariff)
         for number, rate in enumerate(tariff.rates):
             for place, period in enumerate(rate.periods):
                 for nth, hours in enumerate(period.hours):
@@ -160,16 +172,9 @@ def _clock(minute: int) -> str:
 
 
 def _charges(draft: Draft, at: Where, tariff: Tariff) -> Iterator[Finding]:
-    charge, adjustment = tariff.demand_charge, tariff.power_factor
-    if charge is not None and charge.basis == "contract_capacity" and charge.contract_capacity_kva is None:
-        yield Finding((*at, "demand_charge", "contract_capacity_kva"), "is missing", "give the transformers' kVA")
-    if (
-        charge is not None
-        and charge.basis == "contract_demand"
-        and draft.site is not None
-        and draft.site.contract_demand_kw is None
-    ):
-        yield Finding(("site", "contract_demand_kw"), "is missing", "the demand charge of a tariff goes by it")
+    if tariff.demand_charge is not None:
+        yield from _demand_charge(draft, (*at, "demand_charge"), tariff.demand_charge)
+    adjustment = tariff.power_factor
     if adjustment is None:
         return
     if (adjustment.standard is None) == (not adjustment.steps):
@@ -177,6 +182,37 @@ def _charges(draft: Draft, at: Where, tariff: Tariff) -> Iterator[Finding]:
     elif adjustment.standard is not None and adjustment.standard not in _STANDARDS:
         where = (*at, "power_factor", "standard")
         yield Finding(where, f"{adjustment.standard:g} is not 0.90, 0.85 or 0.80", "or give steps of your own")
+    yield from _steps((*at, "power_factor", "steps"), adjustment)
+
+
+def _demand_charge(draft: Draft, at: Where, charge: DemandCharge) -> Iterator[Finding]:
+    if charge.basis == "contract_capacity" and charge.contract_capacity_kva is None:
+        yield Finding((*at, "contract_capacity_kva"), "is missing", "give the transformers' kVA")
+    by_contract = charge.basis == "contract_demand" or charge.minimum_share_of_contract is not None or charge.excess
+    if by_contract and draft.site is not None and draft.site.contract_demand_kw is None:
+        yield Finding(("site", "contract_demand_kw"), "is missing", "the demand charge of a tariff goes by it")
+    if charge.minimum_share_of_contract is not None and charge.basis != "maximum_demand":
+        problem = f"has no meaning with basis {charge.basis}, which no demand is measured for"
+        yield Finding((*at, "minimum_share_of_contract"), problem, "leave it out, or write basis: maximum_demand")
+    if charge.excess and charge.basis == "contract_capacity":
+        problem = "is in kW, and basis contract_capacity is charged by kVA"
+        yield Finding((*at, "excess"), problem, "leave it out, or choose another basis")
+    for number, (lower, upper) in enumerate(pairwise(charge.excess), start=1):
+        if upper.above_share_of_contract <= lower.above_share_of_contract:
+            problem = f"{upper.above_share_of_contract:g} is not above {lower.above_share_of_contract:g} before it"
+            yield Finding((*at, "excess", number, "above_share_of_contract"), problem, "list bands from below upwards")
+
+
+def _steps(at: Where, adjustment: PowerFactorAdjustment) -> Iterator[Finding]:
+    seen: set[int] = set()
+    for number, step in enumerate(adjustment.steps):
+        where = (*at, number, "from_power_factor")
+        hundredths = round(step.from_power_factor * 100)
+        if abs(step.from_power_factor * 100 - hundredths) > _SAME:
+            yield Finding(where, f"{step.from_power_factor:g} has more than two decimals", "write hundredths, as 0.93")
+        elif hundredths in seen:
+            yield Finding(where, f"{step.from_power_factor:g} has a step already", "keep one step for each")
+        seen.add(hundredths)
 
 
 def _dynamic(at: Where, tariff: Tariff) -> Iterator[Finding]:
@@ -186,6 +222,19 @@ def _dynamic(at: Where, tariff: Tariff) -> Iterator[Finding]:
             where = (*at, "dynamic_prices", index, "time")
             yield Finding(where, f"{each.time.isoformat()} has a price already", "keep one price for each time")
         seen.setdefault(each.time, index)
+
+
+def _holes(at: Where, tariff: Tariff) -> Iterator[Finding]:
+    """Find the first time for which a list of prices by the hour has none."""
+    ordered = sorted(enumerate(tariff.dynamic_prices), key=lambda each: each[1].time)
+    holes = dynamic_price_holes([price.time for _, price in ordered])
+    if holes:
+        number, price = ordered[holes[0]]
+        until = ordered[holes[0] + 1][1].time
+        problem = f"{price.time.isoformat()} holds for an hour, and the next price begins at {until.isoformat()}"
+        more = f"; {len(holes) - 1} more holes like it" if len(holes) > 1 else ""
+        cure = "add the prices between; the cost of that time is not known"
+        yield Finding((*at, number, "time"), problem + more, cure)
 
 
 def _validity(draft: Draft) -> Iterator[Finding]:

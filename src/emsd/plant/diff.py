@@ -56,13 +56,15 @@ def _changes(before: LoadedPlant, after: LoadedPlant) -> Iterator[Change]:
     yield from _entries("carbon ledger", {"": before.plant.carbon}, {"": after.plant.carbon})
     for kind, name in _COLLECTIONS.items():
         yield from _entries(kind, _by_key(before, name), _by_key(after, name))
+    yield from _entries("production", _production(before), _production(after))
+    yield from _entries("product", _products(before), _products(after))
     yield from _entries("profile", _profiles(before), _profiles(after))
 
 
 def _entries(kind: str, before: Mapping[str, BaseModel], after: Mapping[str, BaseModel]) -> Iterator[Change]:
-    for key in after.keys() - before.keys():
+    for key in (each for each in after if each not in before):
         yield Change("added", kind, key)
-    for key in before.keys() - after.keys():
+    for key in (each for each in before if each not in after):
         yield Change("removed", kind, key)
     for key, now in after.items():
         then = before.get(key)
@@ -76,8 +78,10 @@ def _fields(then: BaseModel, now: BaseModel) -> Iterator[str]:
         old, new = getattr(then, name, None), getattr(now, name, None)
         if old == new:
             continue
-        if isinstance(old, BaseModel | tuple) or isinstance(new, BaseModel | tuple):
-            yield name
+        if isinstance(old, BaseModel) and isinstance(new, BaseModel):
+            yield from (f"{name}.{inner}" for inner in _fields(old, new))
+        elif isinstance(old, BaseModel | tuple) or isinstance(new, BaseModel | tuple):
+            yield name if old is not None and new is not None else f"{name} {'added' if old is None else 'removed'}"
         else:
             yield f"{name}: {_shown(old)} -> {_shown(new)}"
 
@@ -92,6 +96,15 @@ def _by_key(loaded: LoadedPlant, name: str) -> dict[str, BaseModel]:
 
 def _factors(loaded: LoadedPlant) -> dict[str, BaseModel]:
     return {f"{each.region} {each.method} from {each.valid_from}": each for each in loaded.plant.carbon_factors}
+
+
+def _production(loaded: LoadedPlant) -> dict[str, BaseModel]:
+    production = loaded.plant.production
+    return {} if production is None else {"": production.model_copy(update={"products": ()})}
+
+
+def _products(loaded: LoadedPlant) -> dict[str, BaseModel]:
+    return {each.key: each for each in (loaded.plant.production.products if loaded.plant.production else ())}
 
 
 def _profiles(loaded: LoadedPlant) -> dict[str, BaseModel]:

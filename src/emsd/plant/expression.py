@@ -22,6 +22,7 @@ __all__ = ["ExpressionFault", "factors_of"]
 _TOKEN: Final = re.compile(r"[()*/+]|[^\s()*/+]+")
 _NUMBER: Final = re.compile(r"-?\d+(\.\d*)?|-?\.\d+")
 _KEY: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_ROUNDING: Final = 1e-12
 _DEEPEST: Final = 20
 """Levels of parentheses; nobody means more, and each costs a level of the stack."""
 
@@ -67,7 +68,10 @@ class _Combination:
     def plus(self, other: _Combination, sign: float) -> _Combination:
         factors = dict(self.factors)
         for key, factor in other.factors.items():
-            factors[key] = factors.get(key, 0.0) + sign * factor
+            before, added = factors.get(key, 0.0), sign * factor
+            # 0.1 + 0.2 - 0.3 is 5.6e-17 in binary: nothing is left, not so small a share of the meter.
+            is_nothing = abs(before + added) <= _ROUNDING * (abs(before) + abs(added))
+            factors[key] = 0.0 if is_nothing else before + added
         return _Combination(self.constant + sign * other.constant, factors)
 
 

@@ -13,8 +13,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Final, NamedTuple
 
+from emsd.energy.factors import HourlyFactor
 from emsd.energy.ledger.exact import exact
-from emsd.energy.ledger.slots import HourlyFactor
 from emsd.errors import Fault, PlantError
 from emsd.plant.csv_rows import CsvRow, read_rows
 from emsd.plant.source import in_order
@@ -36,7 +36,7 @@ class _Hour(NamedTuple):
 
 
 def read_factor_hours(path: Path, *, resolution: timedelta, allow_gaps: bool = False) -> list[HourlyFactor]:
-    """Return the factors of a list in order of time, all of version 0; each holds for `resolution`.
+    """Return the factors of a list in order of time; each holds for `resolution`.
 
     Raises:
         PlantError: every fault with file and line: a wrong cell, two rows that overlap, and, unless `allow_gaps`, time
@@ -54,9 +54,7 @@ def read_factor_hours(path: Path, *, resolution: timedelta, allow_gaps: bool = F
         faults.append(Fault(str(path), None, "", "has no rows", "write one for each hour"))
     if faults:
         raise PlantError(in_order(faults))
-    return [
-        HourlyFactor(each.begins_at, each.begins_at + resolution, each.kg_per_kwh, 0, each.source) for each in hours
-    ]
+    return [HourlyFactor(each.begins_at, each.begins_at + resolution, each.kg_per_kwh, each.source) for each in hours]
 
 
 def _hour(row: CsvRow, faults: list[Fault]) -> _Hour | None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from emsd.energy.kpi import INPUTS, InputKind, KpiDefinition, Method, Offer, kpis_of_kind
+from emsd.energy.kpi import INPUTS, STANDSTILL_SHARE, InputKind, KpiDefinition, Method, Offer, kpis_of_kind
 from emsd.plant.asset_kpi import AssetKpi
 from emsd.plant.loader import LoadedPlant
 from emsd.plant.models import Asset, AssetKind, Meter
@@ -95,6 +95,9 @@ def kpis_of_asset(loaded: LoadedPlant, asset: Asset) -> AssetKpis:
         (part,) = hours.parts
         count_h = loaded.profile_of(loaded.meters_by_key[part.meter]).counter_count(part.quantity)
         facts["hours_count_h"] = 1.0 if count_h is None else count_h
+    standstill_kw = _standstill_kw(loaded, asset, sources.get("energy_kwh"))
+    if standstill_kw is not None:
+        facts["standstill_kw"] = standstill_kw
     reference = (asset.kpi or AssetKpi()).reference
     return AssetKpis(asset.key, asset.kind, sources, gaps, facts, reference)
 
@@ -115,6 +118,22 @@ def _facts(loaded: LoadedPlant, asset: Asset) -> Iterator[tuple[str, float]]:
         "water_heat_capacity_kj_kg_k": said.water_heat_capacity_kj_kg_k,
     }
     yield from ((name, value) for name, value in values.items() if value is not None)
+
+
+def _standstill_kw(loaded: LoadedPlant, asset: Asset, energy: KpiSource | None) -> float | None:
+    """Return the power below which an asset stands still [kW]; None where its meters cannot tell.
+
+    A counter of which one count is more than a quarter hour of that power shows 0 for a machine at work.
+    """
+    asked = any(each.when == "running" for each in kpis_of_kind(asset.kind.value))
+    if not asked or energy is None or asset.rated_power_kw is None:
+        return None
+    limit_kw = STANDSTILL_SHARE * asset.rated_power_kw
+    for part in energy.parts:
+        meter = loaded.meters_by_key.get(part.meter)
+        if meter is None or (loaded.profile_of(meter).counter_count(part.quantity) or 0.0) > limit_kw / 4:
+            return None
+    return limit_kw
 
 
 def _found(loaded: LoadedPlant, asset: Asset, kind: InputKind, facts: Mapping[str, float]) -> KpiSource | str:

@@ -20,6 +20,7 @@ from emsd.plant.derived import DERIVED_QUANTITIES, AnyMeter, all_meters, watched
 from emsd.plant.draft import AnyAlarm, AnyConnection, Draft, Surroundings, understand
 from emsd.plant.meters_csv import MeterRow, read_meters_csv
 from emsd.plant.models import Area, Asset, Meter, Plant, ThresholdAlarm
+from emsd.plant.products_csv import read_products
 from emsd.plant.profile import Profile
 from emsd.plant.profiles import ProfileLibrary, read_profiles
 from emsd.plant.source import Finding, Place, Source, in_order
@@ -150,9 +151,11 @@ def load_plant(path: Path, *, environ: Mapping[str, str], profiles: Mapping[str,
         all_meters_read=lists.complete,
     )
     prices = read_dynamic_prices(_with_rows(yaml, lists.rows), path.parent)
-    source = prices.source
-    plant, faults = validate(source, surroundings, [*findings, *lists.findings, *folder_findings, *prices.findings])
-    faults = in_order([*lists.faults, *library.faults, *prices.faults, *faults])
+    products = read_products(prices.source, path.parent)
+    source = products.source
+    findings = [*findings, *lists.findings, *folder_findings, *prices.findings, *products.findings]
+    plant, faults = validate(source, surroundings, findings)
+    faults = in_order([*lists.faults, *library.faults, *prices.faults, *products.faults, *faults])
     if faults or plant is None:
         raise PlantError(faults)
     warnings = _warnings(understand(source, surroundings, plant))

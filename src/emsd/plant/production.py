@@ -89,7 +89,12 @@ class ProductCounter(Entry):
 class Production(Entry):
     """What is produced at the site."""
 
-    products: tuple[Product, ...] = Field(default=(), description="Products of the line.")
+    products: tuple[Product, ...] = Field(
+        default=(), description="Products of the line; further ones may stand in products_csv."
+    )
+    products_csv: tuple[str, ...] = Field(
+        default=(), description="Lists of further products, relative to this file: key,name,area_m2,passes.STAGE,..."
+    )
     allocation: tuple[AreaAllocation, ...] = Field(
         default=(), description="How shared areas are spread over the stages; absent: as the stages' own energy."
     )

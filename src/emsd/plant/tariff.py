@@ -20,6 +20,7 @@ __all__ = [
     "DayName",
     "DemandBasis",
     "DemandCharge",
+    "DemandExcess",
     "DynamicPrice",
     "MonthDay",
     "PowerFactorAdjustment",
@@ -100,10 +101,19 @@ class TariffRate(Entry):
 
 
 class DynamicPrice(Entry):
-    """A price of an exchange, from its time until the next one's."""
+    """A price of an exchange, from its time until the next one's; in a list by the hour for an hour at most."""
 
     time: AwareDatetime = Field(description="Instant from which it holds, with its offset.")
     price_per_kwh: float = Field(ge=-100, le=1000, description="[currency/kWh], added to that of the rates.")
+
+
+class DemandExcess(Entry):
+    """A band of demand above the agreed one, up to where the next band begins."""
+
+    above_share_of_contract: float = Field(
+        ge=1, le=10, description="Share of the agreed demand above which it begins: 1.05 is 105 %."
+    )
+    price_factor: float = Field(gt=0, le=100, description="What a kW in it costs, as a multiple of price_per_month.")
 
 
 class DemandCharge(Entry):
@@ -115,12 +125,25 @@ class DemandCharge(Entry):
     )
     price_per_month: float = Field(ge=0, description="[currency/kW], for contract_capacity [currency/kVA].")
     contract_capacity_kva: float | None = Field(default=None, gt=0, description="For contract_capacity [kVA].")
+    minimum_share_of_contract: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="For maximum_demand: at least this share of the agreed demand is billed; absent: what was drawn.",
+    )
+    excess: tuple[DemandExcess, ...] = Field(
+        default=(),
+        description="Bands of the month's highest block above the agreed demand, each with its multiple of the price;"
+        " not for contract_capacity. Absent: it costs like the rest, and nothing with contract_demand.",
+    )
 
 
 class PowerFactorStep(Entry):
     """One line of a table of adjustments."""
 
-    from_power_factor: float = Field(ge=0, le=1, description="Lowest power factor for which it holds.")
+    from_power_factor: float = Field(
+        ge=0, le=1, description="Lowest power factor for which it holds, with two decimals at most; not rounded up to."
+    )
     percent: float = Field(ge=-100, le=500, description="Change of energy and demand charge [%]; less than 0 reduces.")
 
 

@@ -4,22 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from emsd.energy.bill import MonthlyTerms
+from emsd.energy.bill import ExcessBand, MonthlyTerms
 from emsd.energy.power_factor import STANDARD_ADJUSTMENTS, adjustments_from_steps
 from emsd.energy.series import datetime_to_us
 from emsd.energy.tariff import MINUTES_PER_DAY, DaySchedule, PricePeriods, price_periods, with_added_prices
 from emsd.plant.tariff import DynamicPrice, PowerFactorAdjustment, Tariff, TariffRate, minutes_of
 from emsd.plant.tariff_calendar import DayKind, day_kind_of, schedule_key_of
 
-__all__ = ["TariffSpan", "monthly_terms", "prices_of", "rate_for", "schedule_of_rate", "tariff_spans"]
+__all__ = [
+    "TariffSpan",
+    "dynamic_price_holes",
+    "monthly_terms",
+    "prices_of",
+    "rate_for",
+    "schedule_of_rate",
+    "tariff_spans",
+]
 
 _LONGEST_DYNAMIC_US = 3_600_000_000
-"""The last of a list of dynamic prices holds as long as the one before it, at most an hour."""
+"""The last of a list of dynamic prices holds as long as the one before it, at most an hour. In a list by the hour or
+finer no price holds longer: where a day is missing, its price is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +118,12 @@ def monthly_terms(tariff: Tariff) -> MonthlyTerms:
         demand_basis=None if charge is None else charge.basis,
         demand_price_per_month=0.0 if charge is None else charge.price_per_month,
         contract_capacity_kva=None if charge is None else charge.contract_capacity_kva,
+        demand_minimum_share=None if charge is None else charge.minimum_share_of_contract,
+        demand_excess=()
+        if charge is None
+        else tuple(ExcessBand(each.above_share_of_contract, each.price_factor) for each in charge.excess),
         power_factor_percent=None if tariff.power_factor is None else _adjustments(tariff.power_factor),
+        power_factor_rounds=tariff.power_factor is None or not tariff.power_factor.steps,
         fixed_per_month=tariff.fixed_per_month,
         tax_percent=tariff.tax_percent,
     )
@@ -121,9 +135,24 @@ def _adjustments(adjustment: PowerFactorAdjustment) -> tuple[float, ...]:
     return STANDARD_ADJUSTMENTS[adjustment.standard or 0.90]
 
 
+def dynamic_price_holes(times: Sequence[datetime]) -> list[int]:
+    """Return the places of the prices, in the order of time, that would hold for too long: after them some are missing.
+
+    There are none in a list that changes less often than every hour.
+    """
+    steps_us = np.diff([datetime_to_us(each) for each in times])
+    if not steps_us.size or np.median(steps_us) > _LONGEST_DYNAMIC_US:
+        return []
+    places: list[int] = np.flatnonzero(steps_us > _LONGEST_DYNAMIC_US).tolist()
+    return places
+
+
 def _with_dynamic(periods: PricePeriods, prices: Sequence[DynamicPrice]) -> PricePeriods:
     ordered = sorted(prices, key=lambda each: each.time)
     time_us = np.array([datetime_to_us(each.time) for each in ordered], dtype=np.int64)
-    step_us = min(_LONGEST_DYNAMIC_US, int(time_us[-1] - time_us[-2])) if time_us.size > 1 else _LONGEST_DYNAMIC_US
-    edges_us = np.append(time_us, time_us[-1] + step_us)
-    return with_added_prices(periods, edges_us, np.array([each.price_per_kwh for each in ordered]))
+    price = np.array([each.price_per_kwh for each in ordered])
+    last_us = min(_LONGEST_DYNAMIC_US, int(time_us[-1] - time_us[-2])) if time_us.size > 1 else _LONGEST_DYNAMIC_US
+    holes = np.array(dynamic_price_holes([each.time for each in ordered]), dtype=np.intp)
+    begun_us = time_us[holes] + _LONGEST_DYNAMIC_US
+    time_us = np.insert(np.append(time_us, time_us[-1] + last_us), holes + 1, begun_us)
+    return with_added_prices(periods, time_us, np.insert(price, holes + 1, np.nan))

@@ -138,9 +138,12 @@ def require_reachable(folder: Path, account: Account) -> None:
 
 
 @contextmanager
-def temporary_folder(prefix: str = "emsd-") -> Iterator[Path]:
-    """A folder for servers that live as long as the block, reachable by the account they run as."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
+def temporary_folder(prefix: str = "emsd-", *, within: Path | None = None) -> Iterator[Path]:
+    """A folder for servers that live as long as the block, reachable by the account they run as.
+
+    It lies `within` a folder that this account can reach; absent: where temporary files go (TMPDIR).
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix, dir=within))
     try:
         folder.chmod(0o755)
         yield folder.resolve()

@@ -12,6 +12,7 @@ from emsd.service.carbon_months import keep_months
 from emsd.service.deriving import Deriving
 from emsd.service.deriving_balance import derive_balance
 from emsd.service.deriving_demand import derive_demand
+from emsd.service.tariff_horizon import keep_tariffs
 from emsd.settings import Settings
 from emsd.store.pool import Pool
 
@@ -39,11 +40,10 @@ class Computing:
     ) -> None:
         self._pool = pool
         self._site_number = loaded.plant.site.number
+        self._plant = loaded.plant
         self.accounting = PlantAccounting(pool, loaded, meter_ids, interval_s=settings.accounting_interval_s)
         self._kpi_inputs = KpiInputs(pool, loaded, meter_ids, settle_s=settings.settle_s)
-        self._deriving = Deriving(
-            pool, (derive_balance, derive_demand), settle_s=settings.settle_s, observers=observers
-        )
+        self.deriving = Deriving(pool, (derive_balance, derive_demand), settle_s=settings.settle_s, observers=observers)
         days = RetentionDays(settings.retention_raw_days, settings.retention_1m_days, settings.retention_15m_days)
         self.retention = Retention(pool, days)
 
@@ -51,12 +51,14 @@ class Computing:
         """Start every task by `start(name, run)`."""
         start("accounting", self.accounting.run)
         start("kpi inputs", self._kpi_inputs.run)
-        start("deriving", self._deriving.run)
+        start("deriving", self.deriving.run)
+        start("tariffs", lambda: keep_tariffs(self._pool, lambda: self._plant))
         start("carbon months", lambda: keep_months(self._pool, self._site_number))
         start("retention", self.retention.run)
 
     def adopt(self, loaded: LoadedPlant, meter_ids: Mapping[str, int]) -> None:
         """Go by this plant from now on."""
+        self._plant = loaded.plant
         self.accounting.adopt_plant(loaded, meter_ids)
         self._kpi_inputs.adopt(loaded, meter_ids)
-        self._deriving.adopt(loaded, meter_ids)
+        self.deriving.adopt(loaded, meter_ids)

@@ -13,6 +13,8 @@ an alarm that two of them raise is raised once.
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -53,7 +55,15 @@ class DerivingStats:
     failures: int = 0
     skipped: int = 0
     """Minutes that were never derived, because accounting or the database was behind for longer than a minute."""
+    busy_s: float = 0.0
+    """Time spent deriving [s], that of waiting for the database included."""
     last_us: int | None = None
+    """End of the last minute that was derived [us]."""
+
+    @property
+    def last_timestamp_s(self) -> float:
+        """End of the last minute that was derived [s since the epoch], NaN before the first."""
+        return math.nan if self.last_us is None else self.last_us / US_PER_S
 
 
 class Deriving:
@@ -81,7 +91,15 @@ class Deriving:
         self._loaded: LoadedPlant | None = None
         self._meter_ids: Mapping[str, int] = {}
         self._known: set[int] = set()
+        self._since_us = instant_us(now())
         self.stats = DerivingStats()
+
+    @property
+    def lag_s(self) -> float:
+        """How long the oldest minute that has settled and is not derived yet has been over [s]."""
+        last_us = self._since_us if self.stats.last_us is None else self.stats.last_us
+        settled_us = instant_us(settled_minute(self._now(), self._settle_s))
+        return max(0, settled_us - last_us) / US_PER_S
 
     def adopt(self, loaded: LoadedPlant, meter_ids: Mapping[str, int]) -> None:
         """Go by this plant from the next minute on."""
@@ -108,6 +126,7 @@ class Deriving:
         """
         if self._loaded is None:
             return False
+        began_s = time.monotonic()
         found: list[Reading] = []
         async with snapshot(self._pool, "read what values are derived from") as connection:
             if not await is_accounted(connection, settled_us - BUCKET_1M_US, settled_us):
@@ -120,6 +139,7 @@ class Deriving:
         await write_derived(self._pool, readings)
         self._known = known
         self._take_note(settled_us, len(readings))
+        self.stats.busy_s += time.monotonic() - began_s
         for reading in readings:
             for observer in self._observers:
                 observer(reading)

@@ -12,7 +12,7 @@ from emsd.energy.demand_forecast import MEMORY_MINUTES, DemandForecast, block_be
 from emsd.energy.series import BUCKET_1M_US, FloatArray
 from emsd.plant.derived import DEMAND_QUANTITIES, derived_meter_id
 from emsd.plant.loader import LoadedPlant
-from emsd.plant.models import ThresholdAlarm
+from emsd.plant.models import AssetKind, ThresholdAlarm
 from emsd.readings import Quality, Reading, columns, to_datetime
 from emsd.store.demand import read_running_minutes, summed_power_kw
 from emsd.store.pool import Session
@@ -47,7 +47,8 @@ async def derive_demand(
     def forecast(minute_kw: FloatArray) -> DemandForecast | None:
         return forecast_from_minutes(minute_kw, settled_us, begin_us, period_min=period_min, contract_kw=contract_kw)
 
-    whole = forecast(summed_power_kw(running, [meter_ids[key] for key in top])) if top else None
+    resting = {meter_ids[key] for key in top if key in _resting_keys(loaded)}
+    whole = forecast(summed_power_kw(running, [meter_ids[key] for key in top], resting=resting)) if top else None
     found = []
     for key in watched:
         minute_kw = running.power_kw[meter_ids[key]]
@@ -78,6 +79,14 @@ def watched_keys(loaded: LoadedPlant) -> list[str]:
 def _top_keys(loaded: LoadedPlant) -> list[str]:
     """Keys of the energy meters that have no other upstream."""
     return [meter.key for meter in loaded.plant.meters if meter.parent is None and loaded.measures_energy(meter)]
+
+
+def _resting_keys(loaded: LoadedPlant) -> set[str]:
+    """Keys of the top meters of which nothing need be known: inverters that sleep by night, where there are others."""
+    inverters = {asset.key for asset in loaded.plant.assets if asset.kind is AssetKind.PV_INVERTER}
+    top = set(_top_keys(loaded))
+    resting = {meter.key for meter in loaded.plant.meters if meter.key in top and meter.asset in inverters}
+    return resting if len(resting) < len(top) else set()
 
 
 def _mean_kw(minute_kw: FloatArray) -> float | None:

@@ -14,6 +14,8 @@ __all__ = ["Readiness"]
 
 _LARGEST_LAG_S: Final = 120.0
 """Accounting that is further behind than this [s] is reported as not ready."""
+_LARGEST_DERIVING_LAG_S: Final = 300.0
+"""And derived values: alarms on residual and demand would go by what was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +24,14 @@ class Readiness(Mapping[str, ReadinessProbe]):
 
     started             whether everything runs
     accounting_lag_s    how far intervals are behind [s]; None where nothing is accounted
+    deriving_lag_s      how far derived values are behind the settled minutes [s]; None where nothing is derived
     connections         what is to be collected here, by key
     collectors          what runs
     """
 
     started: Callable[[], bool]
     accounting_lag_s: Callable[[], float | None]
+    deriving_lag_s: Callable[[], float | None]
     connections: Callable[[], Mapping[str, Connection]]
     collectors: Callable[[], Sequence[Collector]]
 
@@ -47,6 +51,8 @@ class Readiness(Mapping[str, ReadinessProbe]):
         yield "startup", self._startup
         if self.accounting_lag_s() is not None:
             yield "accounting", self._accounting
+        if self.deriving_lag_s() is not None:
+            yield "deriving", self._deriving
         for key, connection in self.connections().items():
             yield f"connection {key}", self._connection(key, connection)
 
@@ -56,6 +62,14 @@ class Readiness(Mapping[str, ReadinessProbe]):
     async def _accounting(self) -> str | None:
         lag_s = self.accounting_lag_s() or 0.0
         return None if lag_s <= _LARGEST_LAG_S else f"intervals are {lag_s:.0f} s behind the readings"
+
+    async def _deriving(self) -> str | None:
+        lag_s = self.deriving_lag_s() or 0.0
+        return (
+            None
+            if lag_s <= _LARGEST_DERIVING_LAG_S
+            else f"residuals, deviations and demand are those of {lag_s:.0f} s ago"
+        )
 
     def _connection(self, key: str, connection: Connection) -> ReadinessProbe:
         async def probe() -> str | None:

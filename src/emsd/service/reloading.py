@@ -110,6 +110,8 @@ def _files(loaded: LoadedPlant) -> Iterator[Path]:
     yield loaded.path
     for name in loaded.plant.meters_csv:
         yield folder / name
+    for name in loaded.plant.production.products_csv if loaded.plant.production else ():
+        yield folder / name
     for tariff in loaded.plant.tariffs:
         for name in tariff.dynamic_prices_csv:
             yield folder / name

@@ -6,6 +6,7 @@
     accounting   readings to intervals
     kpi inputs   readings to the inputs of key figures, by the quarter hour
     retention    what is older than is kept is dropped
+    tariffs      prices reach ahead of time however long the service runs
     deriving     residuals, deviations and demand of the newest minute, as readings of derived meters
     carbon months the months of the carbon ledger, for Grafana
     alarms       transitions; outbox: on-call delivery, by one process of the site at a time
@@ -102,6 +103,7 @@ class Service:
             meter_keys=lambda: {meter_id: key for key, meter_id in self._meter_ids.items()},
             pipeline=lambda: self._parts.pipeline.stats() if self._parts and self._parts.pipeline else None,
             accounting=lambda: self._computing.accounting.stats if self._computing else None,
+            deriving=lambda: self._computing.deriving.stats if self._computing else None,
             retention=lambda: self._computing.retention.stats if self._computing else None,
             alarms=lambda: self._parts.alarming.stats if self._parts else None,
             collectors=self._collectors,
@@ -295,6 +297,7 @@ class Service:
             readiness=Readiness(
                 started=self.started.is_set,
                 accounting_lag_s=self._accounting_lag_s,
+                deriving_lag_s=self._deriving_lag_s,
                 connections=self._connections_here,
                 collectors=self._collectors,
             ),
@@ -306,6 +309,11 @@ class Service:
         if not self._role.accounts:
             return None
         return self._computing.accounting.stats.lag_s if self._computing else 0.0
+
+    def _deriving_lag_s(self) -> float | None:
+        if not self._role.accounts:
+            return None
+        return self._computing.deriving.lag_s if self._computing else 0.0
 
     def _connections_here(self) -> Mapping[str, Connection]:
         """Connections with meters that this process collects, running or not yet."""

@@ -26,11 +26,13 @@ _COLUMNS: Final = """activity.reference, activity.version, activity.kind, substa
     factor_kg_per_unit, factor_source, document, author, note, is_void"""
 _FROM: Final = """FROM carbon_activity AS activity
 LEFT JOIN area USING (area_id) LEFT JOIN asset USING (asset_id)"""
+# What was entered for an asset alone counts in the area that the asset is in.
+_AREA_OF_ASSET: Final = "(SELECT key FROM area AS place WHERE place.area_id = asset.area_id)"
 _IN_FORCE: Final = """NOT EXISTS (
     SELECT FROM carbon_activity AS later WHERE later.site_id = activity.site_id
         AND later.reference = activity.reference AND later.version > activity.version)"""
 _LATEST: Final = f"SELECT {_COLUMNS} {_FROM} WHERE activity.site_id = $1 AND activity.reference = $2 AND {_IN_FORCE}"
-_TOUCHING: Final = f"""SELECT {_COLUMNS} {_FROM}
+_TOUCHING: Final = f"""SELECT {_COLUMNS.replace("area.key", f"coalesce(area.key, {_AREA_OF_ASSET})")} {_FROM}
 WHERE activity.site_id = $1 AND period_from < $3 AND period_to > $2 AND NOT is_void AND {_IN_FORCE}
 ORDER BY period_from, activity.reference"""
 _ALL: Final = f"""SELECT {_COLUMNS}, activity_id, recorded_at, kg_ar4, kg_ar5, kg_ar6, {_IN_FORCE} AS in_force {_FROM}

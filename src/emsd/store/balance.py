@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -12,16 +12,18 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from emsd.energy.balance import BusEnergy, concatenated
+from emsd.energy.balance import BusEnergy
 from emsd.energy.series import BUCKET_1M_US, BUCKET_15M_US, bucket_edges
 from emsd.energy.windows import Segment, Tier, split_by_tier
 from emsd.readings import instant_us
 from emsd.store.energy_series import EnergySeries, read_energy
 from emsd.store.pool import Session
 
-__all__ = ["BalanceEnergy", "Stretch", "read_balance_energy", "stretches"]
+__all__ = ["BalanceEnergy", "Stretch", "portions", "read_balance_energy", "stretches"]
 
 _WIDTHS_US: Final = {"1m": BUCKET_1M_US, "15m": BUCKET_15M_US}
+_CELLS_AT_ONCE: Final = 200_000
+"""Buckets, of all meters together, that are in memory at once, as they come and as arrays: some 60 MB."""
 _FINE_FOR: Final = timedelta(days=31)
 """Windows up to this long are balanced by quarter hours: the finer the buckets, the less a missing child hides."""
 
@@ -60,24 +62,22 @@ def _stretch(tier: Tier, segments: Sequence[Segment]) -> Stretch:
     return Stretch(tier, bucket_edges(begin_us, end_us, _WIDTHS_US[tier]))
 
 
-async def read_balance_energy(
-    connection: Session, meter_ids: Iterable[int], buckets: Sequence[Stretch]
-) -> BalanceEnergy:
-    """Return the energy of every meter in the buckets of all stretches, one after the other."""
-    wanted = sorted(set(meter_ids))
-    parts: dict[int, list[BusEnergy]] = {meter_id: [] for meter_id in wanted}
+def portions(buckets: Sequence[Stretch], meters: int) -> Iterator[Stretch]:
+    """Yield the buckets in parts that may be in memory at once for so many meters."""
+    at_once = max(1, _CELLS_AT_ONCE // max(1, meters))
     for stretch in buckets:
-        for meter_id, series in (await read_energy(connection, wanted, stretch.tier, stretch.edges_us)).items():
-            parts[meter_id].append(_bus_energy(series))
+        for first in range(0, stretch.edges_us.size - 1, at_once):
+            yield Stretch(stretch.tier, stretch.edges_us[first : first + at_once + 1])
+
+
+async def read_balance_energy(connection: Session, meter_ids: Sequence[int], part: Stretch) -> BalanceEnergy:
+    """Return the energy of every meter in the buckets of one portion."""
+    found = await read_energy(connection, meter_ids, part.tier, part.edges_us)
     return BalanceEnergy(
-        begins_us=np.concatenate([stretch.edges_us[:-1] for stretch in buckets]),
-        widths_us=np.concatenate(list(_widths(buckets))),
-        by_meter={meter_id: concatenated(each) for meter_id, each in parts.items()},
+        begins_us=part.edges_us[:-1],
+        widths_us=np.diff(part.edges_us),
+        by_meter={meter_id: _bus_energy(series) for meter_id, series in found.items()},
     )
-
-
-def _widths(buckets: Sequence[Stretch]) -> Iterator[NDArray[np.int64]]:
-    return (np.diff(stretch.edges_us) for stretch in buckets)
 
 
 def _bus_energy(series: EnergySeries) -> BusEnergy:

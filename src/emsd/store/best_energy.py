@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -19,10 +19,13 @@ __all__ = ["read_best_energy", "summed"]
 
 _READ: Final = """
 SELECT meter_id, direction, array_agg((extract(epoch FROM bucket) * 1000000)::bigint) AS bucket_us,
-    array_agg(energy_kwh) AS energy_kwh, array_agg(energy_kwh - replaced_kwh) AS more_kwh
+    array_agg(energy_kwh - replaced_kwh) AS more_kwh,
+    array_agg(coalesce(more_estimated_kwh, energy_kwh - replaced_kwh)) AS more_estimated_kwh
 FROM estimate_15m WHERE meter_id = ANY($1::integer[]) AND bucket >= $2 AND bucket < $3 AND energy_kwh IS NOT NULL
+    AND bucket >= coalesce((SELECT kept_from FROM retention_horizon WHERE tier = $4), '-infinity')
 GROUP BY meter_id, direction
 """
+"""An estimate of a quarter hour that retention has dropped is no whole figure; local days are never dropped."""
 
 
 async def read_best_energy(
@@ -31,7 +34,8 @@ async def read_best_energy(
     """Return what `read_energy` does, with the estimates of long gaps put in.
 
     `import_kwh` and `export_kwh` are known where either a reading or an estimate knows them; the estimated part of both
-    tells what was not measured: what is spread evenly over gaps of up to an hour, and the estimates of longer ones.
+    tells what was not measured: what is spread evenly over gaps of up to an hour, and the estimates of longer ones. A
+    virtual meter has what its inputs have.
     `coverage` is that of the measurement. `summed` makes months of days.
 
     Args:
@@ -46,27 +50,27 @@ async def read_best_energy(
     if tier == "1m":
         raise ValueError("estimates are made by the quarter hour; ask for tier 15m or 1d")
     measured = await read_energy(connection, meter_ids, tier, edges_us)
-    rows = await connection.fetch(_READ, meter_ids, to_datetime(int(edges_us[0])), to_datetime(int(edges_us[-1])))
+    begin, end = to_datetime(int(edges_us[0])), to_datetime(int(edges_us[-1]))
+    rows = await connection.fetch(_READ, meter_ids, begin, end, tier)
     for row in rows:
         meter_id, direction = row["meter_id"], row["direction"]
         places = np.searchsorted(edges_us, np.array(row["bucket_us"], dtype=np.int64), side="right") - 1
-        more_kwh = np.zeros(edges_us.size - 1)
-        np.add.at(more_kwh, places, np.array(row["more_kwh"], dtype=np.float64))
-        measured[meter_id] = _with_more(measured[meter_id], direction, np.unique(places), more_kwh)
+        more = {
+            f"{direction}_kwh": np.array(row["more_kwh"], dtype=np.float64),
+            f"estimated_{direction}_kwh": np.array(row["more_estimated_kwh"], dtype=np.float64),
+        }
+        measured[meter_id] = _with_more(measured[meter_id], places, more)
     return measured
 
 
-def _with_more(
-    series: EnergySeries, direction: str, places: NDArray[np.intp], more_kwh: NDArray[np.float64]
-) -> EnergySeries:
-    """Add to one direction of a series; unknown buckets become known at `places`."""
-    energy_kwh = getattr(series, f"{direction}_kwh").copy()
-    energy_kwh[places] = np.nan_to_num(energy_kwh[places])
-    estimated_kwh = getattr(series, f"estimated_{direction}_kwh")
-    return replace(
-        series,
-        **{f"{direction}_kwh": energy_kwh + more_kwh, f"estimated_{direction}_kwh": estimated_kwh + more_kwh},
-    )
+def _with_more(series: EnergySeries, places: NDArray[np.intp], more: Mapping[str, NDArray[np.float64]]) -> EnergySeries:
+    """Add to columns of a series at `places`, which may repeat; unknown buckets become known there."""
+    columns = {}
+    for name, more_kwh in more.items():
+        column = columns[name] = getattr(series, name).copy()
+        column[places] = np.nan_to_num(column[places])
+        np.add.at(column, places, more_kwh)
+    return replace(series, **columns)
 
 
 def summed(series: EnergySeries, edges_us: NDArray[np.int64]) -> EnergySeries:

@@ -1,41 +1,30 @@
-"""Certificates and contracts, and the journal of what was done with them.
-
-Nothing here is ever changed: the database refuses it, and refuses to use a megawatt-hour twice.
-"""
+"""Certificates and contracts: entered once, never changed; the database refuses a serial that is there already."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
+from calendar import monthrange
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
-from typing import Final, Literal, TypeAlias
+from typing import Final
 
 import asyncpg
 
-from emsd.energy.ledger.inputs import Allocation, Instrument, InstrumentLevel
+from emsd.energy.ledger.inputs import InstrumentLevel
 from emsd.errors import LedgerRefused, UnknownEntry
 from emsd.store.pool import Pool, Session, session
 
 __all__ = [
     "KINDS",
-    "EventKind",
-    "EventRow",
     "InstrumentRow",
-    "NewEvent",
     "NewInstrument",
-    "add_event",
     "add_instrument",
     "instrument_called",
-    "list_events",
+    "instruments_of",
     "list_instruments",
-    "read_instruments",
-    "reverse_event",
+    "require_instrument",
     "valid_until",
 ]
-
-EventKind: TypeAlias = Literal["retire", "sell", "cancel", "reverse"]
 
 KINDS: Final[dict[str, InstrumentLevel]] = {
     "gec": "certificate",
@@ -50,33 +39,27 @@ KINDS: Final[dict[str, InstrumentLevel]] = {
 """Green electricity certificate (China), I-REC(E), guarantee of origin (EU), REC (US), certificate by the hour
 (EnergyTag); power purchase agreement, supplier's green product."""
 
-VALIDITY_YEARS: Final = 2
-"""Of green electricity certificates (China, National Energy Administration, rules of 2024)."""
+VALIDITY_MONTHS: Final[dict[str, int]] = {"gec": 24, "go": 18}
+"""After production. GEC: rules for green electricity certificates, National Energy Administration of China, 2024, two
+years. GO: Directive (EU) 2018/2001, article 19 (3), 18 months at the latest."""
+_VALIDITY_OF_OTHERS_MONTHS: Final = 24
+"""No rule of their issuers; retiring what is older than that deserves a second look."""
 
 _ADD: Final = """
-INSERT INTO carbon_instrument (site_id, registry, serial, kind, level, own_pv, energy_source, energy_mwh, kg_per_kwh,
-    produced_from, produced_to, valid_to, document, author, note)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) RETURNING instrument_id"""
-_ADD_EVENT: Final = """
-INSERT INTO carbon_instrument_event (instrument_id, kind, energy_mwh, period_from, period_to, happened_at, reverses,
-    document, author, note)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) RETURNING event_id"""
+INSERT INTO carbon_instrument (site_id, registry, serial, last_serial, kind, level, own_pv, energy_source, energy_mwh,
+    kg_per_kwh, produced_from, produced_to, valid_to, document, author, note)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) RETURNING instrument_id"""
 _LIST: Final = """
-SELECT instrument_id, registry, serial, kind, level, own_pv, energy_source, energy_mwh, kg_per_kwh, produced_from,
-    produced_to, valid_to, document, author, note, recorded_at, retired_mwh, sold_mwh, cancelled_mwh, left_mwh
+SELECT instrument_id, registry, serial, last_serial, kind, level, own_pv, energy_source, energy_mwh, kg_per_kwh,
+    produced_from, produced_to, valid_to, document, author, note, recorded_at, retired_mwh, sold_mwh, cancelled_mwh,
+    left_mwh, is_void
 FROM carbon_instrument_stock WHERE site_id = $1 AND ($2::bigint IS NULL OR instrument_id = $2)
 ORDER BY produced_from, instrument_id"""
-_EVENTS: Final = """
-SELECT event_id, instrument_id, event.kind, event.energy_mwh, period_from, period_to, happened_at, reverses,
-    event.document, event.author, event.note, event.recorded_at,
-    EXISTS (SELECT FROM carbon_instrument_event AS later WHERE later.reverses = event.event_id) AS is_reversed
-FROM carbon_instrument_event AS event JOIN carbon_instrument USING (instrument_id)
-WHERE site_id = $1 AND ($2::bigint IS NULL OR instrument_id = $2) ORDER BY event_id"""
 
 
 @dataclass(frozen=True, slots=True)
 class NewInstrument:
-    """A certificate or contract to be entered; see table carbon_instrument."""
+    """A certificate, a batch from `serial` to `last_serial`, or a contract; see table carbon_instrument."""
 
     registry: str
     serial: str
@@ -91,11 +74,12 @@ class NewInstrument:
     document: str
     author: str
     note: str = ""
+    last_serial: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InstrumentRow(NewInstrument):
-    """A certificate or contract with what is left of it [MWh]."""
+    """A certificate or contract with what is left of it [MWh]; `is_void`: it was entered by mistake."""
 
     instrument_id: int = 0
     level: InstrumentLevel = "certificate"
@@ -104,119 +88,37 @@ class InstrumentRow(NewInstrument):
     sold_mwh: Decimal = Decimal(0)
     cancelled_mwh: Decimal = Decimal(0)
     left_mwh: Decimal = Decimal(0)
+    is_void: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class NewEvent:
-    """Something to be done with an instrument; the period of use belongs to a retirement alone."""
-
-    instrument_id: int
-    kind: Literal["retire", "sell", "cancel"]
-    energy_mwh: Decimal
-    happened_at: datetime
-    document: str
-    author: str
-    note: str = ""
-    period_from: datetime | None = None
-    period_to: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EventRow:
-    """One entry of the journal."""
-
-    event_id: int
-    instrument_id: int
-    kind: EventKind
-    energy_mwh: Decimal
-    period_from: datetime | None
-    period_to: datetime | None
-    happened_at: datetime
-    reverses: int | None
-    document: str
-    author: str
-    note: str
-    recorded_at: datetime
-    is_reversed: bool
-
-
-def valid_until(produced_to: datetime) -> datetime:
-    """Return until when a certificate is valid unless it says otherwise: two years after its production."""
-    # A 29th of February has no second anniversary.
-    day = produced_to if (produced_to.month, produced_to.day) != (2, 29) else produced_to - timedelta(days=1)
-    return day.replace(year=day.year + VALIDITY_YEARS)
+def valid_until(kind: str, produced_to: datetime) -> datetime:
+    """Return until when a certificate is valid unless it says otherwise: some months after its production."""
+    months = produced_to.month - 1 + VALIDITY_MONTHS.get(kind, _VALIDITY_OF_OTHERS_MONTHS)
+    year, month = produced_to.year + months // 12, months % 12 + 1
+    return produced_to.replace(year=year, month=month, day=min(produced_to.day, monthrange(year, month)[1]))
 
 
 async def add_instrument(pool: Pool, site_id: int, new: NewInstrument) -> int:
     """Enter a certificate or contract and return its number.
 
     Raises:
-        LedgerRefused: its serial is in the ledger already, or a certificate is no whole number of MWh.
+        LedgerRefused: some of its serials are in the ledger already, or it is not as many certificates as MWh.
         StoreUnavailable: the database cannot be reached now.
     """
     async with session(pool, "enter a certificate") as connection:
         try:
             number = await connection.fetchval(
-                _ADD, site_id, new.registry, new.serial, new.kind, KINDS[new.kind], new.own_pv, new.energy_source,
-                new.energy_mwh, new.kg_per_kwh, new.produced_from, new.produced_to, new.valid_to, new.document,
-                new.author, new.note,
-            )  # fmt: skip
-        except asyncpg.UniqueViolationError:
-            raise LedgerRefused(
-                f"{new.registry} {new.serial} is in the ledger already; a certificate counts once"
-            ) from None
-        except asyncpg.CheckViolationError:
-            raise LedgerRefused(
-                f"{new.serial}: {new.energy_mwh} MWh from {new.produced_from} to {new.produced_to} cannot be entered;"
-                " one certificate is 1 MWh, and production ends after it began"
-            ) from None
-    return int(number)
-
-
-async def add_event(pool: Pool, site_id: int, new: NewEvent) -> int:
-    """Retire, sell or cancel a part of an instrument; return the number of the entry.
-
-    Raises:
-        UnknownEntry: there is no such instrument.
-        LedgerRefused: not so much is left of it, or it is not valid for this.
-        StoreUnavailable: the database cannot be reached now.
-    """
-    async with session(pool, "write into the journal of certificates") as connection:
-        await _require(connection, site_id, new.instrument_id)
-        try:
-            number = await connection.fetchval(
-                _ADD_EVENT, new.instrument_id, new.kind, new.energy_mwh, new.period_from, new.period_to,
-                new.happened_at, None, new.document, new.author, new.note,
+                _ADD, site_id, new.registry, new.serial, new.last_serial, new.kind, KINDS[new.kind], new.own_pv,
+                new.energy_source, new.energy_mwh, new.kg_per_kwh, new.produced_from, new.produced_to, new.valid_to,
+                new.document, new.author, new.note,
             )  # fmt: skip
         except asyncpg.RaiseError as error:
             raise LedgerRefused(str(error)) from None
         except asyncpg.CheckViolationError:
             raise LedgerRefused(
-                f"{new.energy_mwh} MWh for {new.period_from} to {new.period_to} cannot be; write more than 0 MWh, and"
-                " an end after the beginning"
+                f"{new.serial}: {new.energy_mwh} MWh from {new.produced_from} to {new.produced_to} cannot be entered;"
+                " one certificate is 1 MWh, and production ends after it began"
             ) from None
-    return int(number)
-
-
-async def reverse_event(pool: Pool, site_id: int, event_id: int, *, author: str, note: str, now: datetime) -> int:
-    """Take back an entry of the journal by a new one; what it used is free again.
-
-    Raises:
-        UnknownEntry: there is no such entry.
-        LedgerRefused: it was taken back before.
-        StoreUnavailable: the database cannot be reached now.
-    """
-    found = next((each for each in await list_events(pool, site_id) if each.event_id == event_id), None)
-    if found is None:
-        raise UnknownEntry(f"the journal has no entry {event_id}; `emsd carbon certificates journal` shows all")
-    async with session(pool, "write into the journal of certificates") as connection:
-        try:
-            number = await connection.fetchval(
-                _ADD_EVENT, found.instrument_id, "reverse", found.energy_mwh, None, None, now, event_id,
-                found.document, author, note,
-            )  # fmt: skip
-        except (asyncpg.UniqueViolationError, asyncpg.RaiseError):
-            raise LedgerRefused(f"entry {event_id} was taken back before, or takes one back itself") from None
     return int(number)
 
 
@@ -227,7 +129,19 @@ async def list_instruments(pool: Pool, site_id: int, instrument_id: int | None =
         StoreUnavailable: the database cannot be reached now.
     """
     async with session(pool, "list the certificates") as connection:
-        return [InstrumentRow(**dict(row)) for row in await connection.fetch(_LIST, site_id, instrument_id)]
+        return await instruments_of(connection, site_id, instrument_id)
+
+
+async def instruments_of(connection: Session, site_id: int, instrument_id: int | None = None) -> list[InstrumentRow]:
+    """Return what `list_instruments` does, in the caller's transaction."""
+    return [InstrumentRow(**dict(row)) for row in await connection.fetch(_LIST, site_id, instrument_id)]
+
+
+async def require_instrument(connection: Session, site_id: int, instrument_id: int) -> InstrumentRow:
+    """Return one instrument; raises UnknownEntry when there is none of this number."""
+    for row in await instruments_of(connection, site_id, instrument_id):
+        return row
+    raise UnknownEntry(f"there is no certificate or contract {instrument_id}")
 
 
 async def instrument_called(pool: Pool, site_id: int, serial: str) -> InstrumentRow:
@@ -238,75 +152,9 @@ async def instrument_called(pool: Pool, site_id: int, serial: str) -> Instrument
         StoreUnavailable: the database cannot be reached now.
     """
     rows = await list_instruments(pool, site_id)
-    found = [row for row in rows if serial in {row.serial, str(row.instrument_id)}]
+    by_serial = [row for row in rows if row.serial == serial and not row.is_void]
+    found = by_serial or [row for row in rows if serial == str(row.instrument_id)]
     if len(found) != 1:
         what = "no certificate or contract is" if not found else "several are"
         raise UnknownEntry(f"{what} called {serial!r}; `emsd carbon certificates list` shows their numbers")
     return found[0]
-
-
-async def list_events(pool: Pool, site_id: int, instrument_id: int | None = None) -> list[EventRow]:
-    """Return the journal of a site, or of one instrument, the oldest entry first.
-
-    Raises:
-        StoreUnavailable: the database cannot be reached now.
-    """
-    async with session(pool, "read the journal of certificates") as connection:
-        return [EventRow(**dict(row)) for row in await connection.fetch(_EVENTS, site_id, instrument_id)]
-
-
-async def read_instruments(connection: Session, site_id: int, from_: datetime, to: datetime) -> list[Instrument]:
-    """Return the instruments that were retired for a time that touches [from_, to), or produced in it and sold."""
-    events: dict[int, list[EventRow]] = defaultdict(list)
-    for record in await connection.fetch(_EVENTS, site_id, None):
-        events[record["instrument_id"]].append(EventRow(**dict(record)))
-    rows = [InstrumentRow(**dict(record)) for record in await connection.fetch(_LIST, site_id, None)]
-    found = []
-    for row in rows:
-        allocations = _allocations(row, events[row.instrument_id], from_, to)
-        if allocations:
-            found.append(_instrument(row, allocations))
-    return found
-
-
-def _allocations(row: InstrumentRow, events: Sequence[EventRow], from_: datetime, to: datetime) -> list[Allocation]:
-    found = []
-    for event in events:
-        if event.is_reversed or event.kind not in {"retire", "sell"}:
-            continue
-        begin, end = event.period_from or row.produced_from, event.period_to or row.produced_to
-        if begin < to and end > from_:
-            found.append(
-                Allocation(
-                    event_id=event.event_id,
-                    kind="retire" if event.kind == "retire" else "sell",
-                    energy_kwh=event.energy_mwh * 1000,
-                    period_from=begin,
-                    period_to=end,
-                )
-            )
-    return found
-
-
-def _instrument(row: InstrumentRow, allocations: list[Allocation]) -> Instrument:
-    return Instrument(
-        instrument_id=row.instrument_id,
-        registry=row.registry,
-        serial=row.serial,
-        kind=row.kind,
-        level=row.level,
-        own_pv=row.own_pv,
-        energy_source=row.energy_source,
-        energy_kwh=row.energy_mwh * 1000,
-        kg_per_kwh=row.kg_per_kwh,
-        produced_from=row.produced_from,
-        produced_to=row.produced_to,
-        valid_to=row.valid_to,
-        document=row.document,
-        allocations=tuple(allocations),
-    )
-
-
-async def _require(connection: Session, site_id: int, instrument_id: int) -> None:
-    if not await connection.fetch(_LIST, site_id, instrument_id):
-        raise UnknownEntry(f"there is no certificate or contract {instrument_id}")

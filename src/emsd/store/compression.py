@@ -15,9 +15,15 @@ from emsd.store.pool import Session
 __all__ = ["COMPRESS_AFTER", "compression_statements", "ensure_compression"]
 
 COMPRESS_AFTER: Final = timedelta(days=14)
-_ORDER: Final = {"reading": "time", "interval_1m": "bucket", "interval_15m": "bucket", "gauge_15m": "bucket"}
-_SEGMENT: Final = {"gauge_15m": "meter_id, quantity_id"}
-_AFTER_CHUNKS: Final = {"interval_15m": timedelta(days=60), "gauge_15m": timedelta(days=60)}
+_ORDER: Final = {
+    "reading": "time",
+    "interval_1m": "bucket",
+    "interval_15m": "bucket",
+    "gauge_15m": "bucket",
+    "asset_15m": "bucket",
+}
+_SEGMENT: Final = {"gauge_15m": "meter_id, quantity_id", "asset_15m": "asset_id"}
+_AFTER_CHUNKS: Final = dict.fromkeys(("interval_15m", "gauge_15m", "asset_15m"), timedelta(days=60))
 """Tables whose chunks are longer than COMPRESS_AFTER: a chunk is compressed when it is as old as a whole."""
 
 

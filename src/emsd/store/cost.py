@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final, Literal, TypeAlias
 
-import asyncpg
 import numpy as np
 
 from emsd.energy.bill import Bill, bill, summed_bill
@@ -15,19 +14,17 @@ from emsd.energy.cost import EnergyCost, PricedEnergy, cut_buckets, energy_costs
 from emsd.energy.demand import Demand
 from emsd.energy.local_windows import LocalWindow, local_windows
 from emsd.energy.power_factor import power_factor
-from emsd.energy.series import BUCKET_1M_US, BUCKET_15M_US, BoolArray, FloatArray, TimeArray
-from emsd.readings import instant_us, to_datetime
+from emsd.energy.series import BUCKET_1M_US, BUCKET_15M_US, BoolArray
+from emsd.readings import instant_us
+from emsd.store.contract_demand import ContractDemand, read_contract_demands, read_period_min
 from emsd.store.demand import read_demand_blocks
-from emsd.store.energy_series import EnergySeries, read_energy
 from emsd.store.plant_view import PlantView
 from emsd.store.pool import Session
 from emsd.store.reactive import ReactiveEnergy, read_reactive
 from emsd.store.scopes import ScopeMeters
+from emsd.store.summed_energy import SummedEnergy, read_summed, read_summed_minutes
 from emsd.store.tariff import (
-    ContractDemand,
     TariffVersion,
-    read_contract_demands,
-    read_period_min,
     read_prices,
     read_tariffs,
 )
@@ -48,19 +45,11 @@ CostBasis: TypeAlias = Literal["grid_import", "consumption"]
 
 _MINUTES: Final = 15
 
-_COLUMNS: Final[Mapping[str, float]] = {
-    "energy_import_kwh": np.nan,
-    "energy_export_kwh": np.nan,
-    "estimated_import_kwh": 0.0,
-    "estimated_export_kwh": 0.0,
-    "coverage": 0.0,
-}
-"""Columns of an interval in the order of EnergySeries, and what they are where no row is."""
-_READ_MINUTES: Final = f"""
-SELECT meter_id, array_agg((extract(epoch FROM bucket) * 1000000)::bigint) AS bucket_us,
-    {", ".join(f"array_agg({name}::float8) AS {name}" for name in _COLUMNS)}
-FROM interval_1m WHERE meter_id = ANY($1::integer[]) AND bucket = ANY($2::timestamptz[]) GROUP BY meter_id
-"""  # noqa: S608 - only constants of this module are put together
+_ANY_SILENT: Final = """
+SELECT NOT coalesce(bool_and(EXISTS (
+    SELECT FROM interval_15m WHERE interval_15m.meter_id = wanted.meter_id AND bucket >= $2 AND bucket < $3
+        AND energy_export_kwh IS NOT NULL)), true)
+FROM unnest($1::integer[]) AS wanted (meter_id)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +58,14 @@ class MonthBill:
 
     tariff      that with which the month began; None in a sum of several months
     demand      highest trusted block, None when there is none
+    untrusted_blocks  settlement periods that are not covered well enough; a higher one may be among them
     reactive    None when it is not known, or no power factor is asked for
     """
 
     bill: Bill
     tariff: TariffVersion | None
     demand: Demand | None = None
+    untrusted_blocks: int = 0
     contract_demand_kw: float | None = None
     reactive: ReactiveEnergy | None = None
 
@@ -100,11 +91,16 @@ async def read_costs(
     window_us = np.array([instant_us(edge) for edge in edges], dtype=np.int64)
     curve = await read_prices(connection, plant.site.site_id, edges[0], edges[-1])
     edges_us = np.arange(window_us[0], window_us[-1] + 1, BUCKET_15M_US, dtype=np.int64)
-    found = await read_energy(connection, _wanted(meters, basis), "15m", edges_us)
-    energy = _priced(found, meters, basis, edges_us[:-1], BUCKET_15M_US)
+    top = await read_summed(connection, meters.top, "15m", edges_us)
+    generation = None
+    if basis == "consumption":
+        # By night an inverter sleeps and says nothing; only one that never says anything leaves the rest unknown.
+        silent = await connection.fetchval(_ANY_SILENT, list(meters.generation), edges[0], edges[-1])
+        generation = np.nan if silent else await read_summed(connection, meters.generation, "15m", edges_us)
+    energy = _priced(top, generation, BUCKET_15M_US)
     cut = cut_buckets(curve, edges_us)
     if cut.any():
-        energy = await _by_minutes(connection, energy, meters, basis, cut)
+        energy = await _by_minutes(connection, energy, meters, generation, cut)
     costs = energy_costs(energy, curve, window_us)
     return [WindowCost(window, cost) for window, cost in zip(windows, costs, strict=True)]
 
@@ -129,8 +125,11 @@ async def read_month_costs(
             found.append(month)
             continue
         begin_us, end_us = instant_us(window.from_), instant_us(window.to)
-        blocks = await read_demand_blocks(connection, meters.top, begin_us, end_us, period_min=period_min)
+        blocks = await read_demand_blocks(
+            connection, meters.top, begin_us, end_us, period_min=period_min, resting=meters.resting
+        )
         demand = blocks.highest(begin_us, end_us)
+        untrusted = int(np.isnan(blocks.trusted_kw).sum())
         asked = tariff.terms.power_factor_percent is not None and cost.drawn_kwh is not None
         reactive = await read_reactive(connection, meters.top, window.from_, window.to) if asked else None
         contract_kw = contract_at(contracts, window.from_)
@@ -141,7 +140,7 @@ async def read_month_costs(
             contract_demand_kw=contract_kw,
             power_factor=None if reactive is None else power_factor(cost.drawn_kwh or 0.0, reactive.kvarh),
         )
-        found.append(WindowCost(window, cost, MonthBill(made, tariff, demand, contract_kw, reactive)))
+        found.append(WindowCost(window, cost, MonthBill(made, tariff, demand, untrusted, contract_kw, reactive)))
     return found
 
 
@@ -172,45 +171,30 @@ def contract_at(contracts: Sequence[ContractDemand], instant: datetime) -> float
     return begun[-1].contract_demand_kw if begun else None
 
 
-def _wanted(meters: ScopeMeters, basis: CostBasis) -> list[int]:
-    return [*meters.top, *(meters.generation if basis == "consumption" else ())]
-
-
-def _priced(
-    found: Mapping[int, EnergySeries], meters: ScopeMeters, basis: CostBasis, begin_us: TimeArray, width_us: int
-) -> PricedEnergy:
-    top = [found[meter_id] for meter_id in meters.top]
-    if not top:
-        unknown = np.full(begin_us.size, np.nan)
-        nothing = np.zeros(begin_us.size)
-        return PricedEnergy(begin_us, np.full(begin_us.size, width_us), unknown, unknown, nothing, nothing)
-    if basis == "grid_import":
-        drawn, given = _known_sum([each.import_kwh for each in top]), _known_sum([each.export_kwh for each in top])
+def _priced(top: SummedEnergy, generation: SummedEnergy | float | None, width_us: int) -> PricedEnergy:
+    """Return what is priced; `generation` is None for the grid's import, NaN where it is not known."""
+    if generation is None:
+        drawn, given = top.import_kwh, top.export_kwh
     else:
-        # By night an inverter sleeps and says nothing; only one that never says anything leaves the rest unknown.
-        yields = [found[meter_id].export_kwh for meter_id in meters.generation]
-        silent = any(not np.isfinite(each).any() for each in yields)
-        generated = np.full(begin_us.size, np.nan) if silent else _known_sum([np.zeros(begin_us.size), *yields])
-        drawn = _known_sum([each.net_kwh for each in top]) + generated
-        given = np.full(begin_us.size, np.nan)
-    estimated = np.sum([each.estimated_import_kwh + each.estimated_export_kwh for each in top], axis=0)
-    coverage = np.mean([each.coverage for each in top], axis=0)
-    return PricedEnergy(begin_us, np.full(begin_us.size, width_us), drawn, given, estimated, coverage)
-
-
-def _known_sum(columns: Sequence[FloatArray]) -> FloatArray:
-    """Sum of what is known; NaN where nothing is."""
-    stacked = np.stack(columns)
-    return np.where(np.isnan(stacked).all(axis=0), np.nan, np.nansum(stacked, axis=0))
+        made = generation if isinstance(generation, float) else np.nan_to_num(generation.export_kwh)
+        drawn, given = top.net_kwh + made, np.full(top.begin_us.size, np.nan)
+    width = np.full(top.begin_us.size, width_us)
+    return PricedEnergy(top.begin_us, width, drawn, given, top.estimated_kwh, top.coverage)
 
 
 async def _by_minutes(
-    connection: Session, energy: PricedEnergy, meters: ScopeMeters, basis: CostBasis, cut: BoolArray
+    connection: Session,
+    energy: PricedEnergy,
+    meters: ScopeMeters,
+    generation: SummedEnergy | float | None,
+    cut: BoolArray,
 ) -> PricedEnergy:
     """Return the energy with the quarter hours that `cut` marks taken apart into minutes."""
     minute_us = (energy.begin_us[cut][:, None] + np.arange(_MINUTES) * BUCKET_1M_US).ravel()
-    found = await _read_minutes(connection, _wanted(meters, basis), minute_us)
-    minutes = _priced(found, meters, basis, minute_us, BUCKET_1M_US)
+    top = await read_summed_minutes(connection, meters.top, minute_us)
+    if isinstance(generation, SummedEnergy):
+        generation = await read_summed_minutes(connection, meters.generation, minute_us)
+    minutes = _priced(top, generation, BUCKET_1M_US)
     quarters = np.repeat(np.flatnonzero(cut), _MINUTES)
     for own, whole in ((minutes.drawn_kwh, energy.drawn_kwh), (minutes.given_kwh, energy.given_kwh)):
         gone = np.repeat(np.isnan(own.reshape(-1, _MINUTES)).all(axis=1), _MINUTES) & np.isfinite(whole[quarters])
@@ -224,18 +208,3 @@ async def _by_minutes(
             for name in ("begin_us", "width_us", "drawn_kwh", "given_kwh", "estimated_kwh", "coverage")
         )
     )
-
-
-async def _read_minutes(connection: Session, meter_ids: Sequence[int], minute_us: TimeArray) -> dict[int, EnergySeries]:
-    rows = await connection.fetch(_READ_MINUTES, meter_ids, [to_datetime(each) for each in minute_us.tolist()])
-    by_meter = {row["meter_id"]: row for row in rows}
-    return {meter_id: _minute_series(by_meter.get(meter_id), minute_us) for meter_id in meter_ids}
-
-
-def _minute_series(row: asyncpg.Record | None, minute_us: TimeArray) -> EnergySeries:
-    columns = {name: np.full(minute_us.size, absent) for name, absent in _COLUMNS.items()}
-    if row is not None:
-        places = np.searchsorted(minute_us, np.array(row["bucket_us"], dtype=np.int64))
-        for name, column in columns.items():
-            column[places] = np.array(row[name], dtype=np.float64)
-    return EnergySeries(minute_us, *columns.values())

@@ -45,9 +45,20 @@ class CounterUse:
 
 
 async def read_counter_use(
-    pool: Pool, site_id: int, meter_key: str, quantity: str, from_: datetime, to: datetime
+    pool: Pool,
+    site_id: int,
+    meter_key: str,
+    quantity: str,
+    from_: datetime,
+    to: datetime,
+    *,
+    rollover_at: float | None = None,
+    most_per_hour: float | None = None,
 ) -> CounterUse:
     """Return what a counter counted in [from_, to), by the rules by which energy is counted.
+
+    `rollover_at` is where the counter begins again at 0, `most_per_hour` the most that can go through in an hour, both
+    in its own unit; without them a rollover looks like a restart, and any rise is believed.
 
     Raises:
         UnknownEntry: there is no such meter, or no counter of this name in the vocabulary.
@@ -72,7 +83,10 @@ async def read_counter_use(
             f"meter {meter_key} has no readings of {quantity} within {_LOOK_ASIDE.days} days on both sides of the"
             " period; enter the amount by hand"
         )
-    found = increments(times, values, CounterRules(max_gap_s=_MAX_GAP_S, refresh_s=_MAX_GAP_S))
+    rules = CounterRules(
+        max_gap_s=_MAX_GAP_S, refresh_s=_MAX_GAP_S, modulus_kwh=rollover_at, max_power_kw=most_per_hour
+    )
+    found = increments(times, values, rules)
     buckets = spread(found, edges_us)
     if found.pending or np.isnan(buckets.energy_kwh[0]):
         raise LedgerRefused(f"what meter {meter_key} counted is not known yet; enter the amount by hand, or try later")

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from emsd.energy.counters import CounterRules, increments
 from emsd.energy.demand_forecast import MEMORY_MINUTES, Tail
-from emsd.energy.demand_series import DemandSeries, block_series, sliding_series
+from emsd.energy.demand_series import DemandSeries, sliding_series
 from emsd.energy.intervals import EnergyCurve
-from emsd.energy.series import BUCKET_1M_US, BUCKET_15M_US, FloatArray
-from emsd.energy.windows import Tier
+from emsd.energy.series import BUCKET_1M_US, BUCKET_15M_US, US_PER_HOUR, FloatArray
 from emsd.readings import to_datetime
 from emsd.store.energy_series import EnergySeries, read_energy
 from emsd.store.pool import Session
+from emsd.store.summed_energy import meter_column, portions
 
 __all__ = [
     "RunningMinutes",
@@ -32,6 +32,20 @@ __all__ = [
 _QUARTER_MIN: Final = 15
 _NEEDED_SHARE: Final = 0.5
 """A minute counts as known when this share of it is covered: readings of a slow meter do not fill every one."""
+
+_MINUTES_AT_ONCE: Final = 500_000
+"""Minutes, of all meters together, that are in memory at once: 20 MB of arrays."""
+
+_READ_BLOCKS: Final = """
+SELECT block, sum(kwh) AS kwh, count(*) FILTER (WHERE meter_id <> ALL($6::integer[])) AS meters,
+    min(covered) FILTER (WHERE meter_id <> ALL($6::integer[])) AS covered
+FROM ({of_meter}) AS of_meter GROUP BY block"""
+_BLOCK: Final = "((extract(epoch FROM bucket) * 1000000)::bigint - $4::bigint) / $5::bigint AS block"
+_OF_METERS: Final = "FROM {table} WHERE {meter_id} = ANY($1::integer[]) AND bucket >= $2 AND bucket < $3"
+_ONE_A_BLOCK: Final = f"SELECT meter_id, {_BLOCK}, energy_import_kwh AS kwh, coverage::float8 AS covered {_OF_METERS}"
+_SEVERAL_A_BLOCK: Final = f"""
+SELECT meter_id, {_BLOCK}, sum(energy_import_kwh) AS kwh, sum(coverage::float8) AS covered {_OF_METERS}
+GROUP BY meter_id, block"""
 
 # The counter just before the tail begins, and everything since.
 _READ_TAIL: Final = """
@@ -51,33 +65,65 @@ class RunningMinutes:
 
 
 async def read_demand_blocks(
-    connection: Session, meter_ids: Sequence[int], from_us: int, to_us: int, *, period_min: int
+    connection: Session,
+    meter_ids: Sequence[int],
+    from_us: int,
+    to_us: int,
+    *,
+    period_min: int,
+    resting: Collection[int] = (),
 ) -> DemandSeries:
     """Return the demand of the settlement periods in [from_us, to_us), which begin at from_us; import only.
 
-    From quarter hours, or from minutes where the period is no multiple of them.
+    From quarter hours, or from minutes where the period is no multiple of them; added up by the database, so that a
+    year of many meters takes the memory of one. A period that does not end in the range is left out. Of the meters
+    that are resting (`ScopeMeters.resting`) nothing need be known, where there are others.
     """
-    tier: Tier
-    tier, width_us = ("15m", BUCKET_15M_US) if period_min % _QUARTER_MIN == 0 else ("1m", BUCKET_1M_US)
-    edges_us = np.arange(from_us, to_us + 1, width_us, dtype=np.int64)
-    per_block = period_min * BUCKET_1M_US // width_us
-    if edges_us.size < 2 or not meter_ids:
-        empty = np.array([], dtype=np.float64)
-        return DemandSeries(np.array([], dtype=np.int64), empty, empty)
-    energy, coverage = _columns(await read_energy(connection, meter_ids, tier, edges_us))
-    return block_series(edges_us, energy, coverage, per_block)
+    width_us = BUCKET_15M_US if period_min % _QUARTER_MIN == 0 else BUCKET_1M_US
+    period_us = period_min * BUCKET_1M_US
+    per_block = period_us // width_us
+    count = max(0, (to_us - from_us) // period_us) if meter_ids else 0
+    needed = len(set(meter_ids).difference(resting)) or len(meter_ids)
+    resting = list(resting) if needed < len(meter_ids) else []
+    begin_us = from_us + np.arange(count, dtype=np.int64) * period_us
+    energy_kwh, coverage = np.full(count, np.nan), np.zeros(count)
+    table = "interval_15m" if width_us == BUCKET_15M_US else "interval_1m"
+    of_meter = _ONE_A_BLOCK if per_block == 1 else _SEVERAL_A_BLOCK
+    query = _READ_BLOCKS.format(
+        of_meter=of_meter.format(table=table, meter_id=await meter_column(connection, meter_ids))
+    )
+    for part in portions(len(meter_ids) * per_block, count):
+        bounds = to_datetime(from_us + part.start * period_us), to_datetime(from_us + part.stop * period_us)
+        rows = await connection.fetch(query, list(meter_ids), *bounds, from_us, period_us, resting)
+        places = [row["block"] for row in rows]
+        energy_kwh[places] = np.array([row["kwh"] for row in rows], dtype=np.float64)
+        # A meter without any row is not covered at all.
+        coverage[places] = [row["covered"] / per_block if row["meters"] == needed else 0.0 for row in rows]
+    # What is stored as real is a rounded share of 1: 0.9 must stay 0.9.
+    return DemandSeries(begin_us, energy_kwh * (US_PER_HOUR / period_us), np.round(coverage, 6))
 
 
 async def read_demand_sliding(
-    connection: Session, meter_ids: Sequence[int], from_us: int, to_us: int, *, period_min: int
+    connection: Session,
+    meter_ids: Sequence[int],
+    from_us: int,
+    to_us: int,
+    *,
+    period_min: int,
+    resting: Collection[int] = (),
 ) -> DemandSeries:
     """Return the demand of every window of a settlement period's length inside [from_us, to_us), minute by minute."""
     edges_us = np.arange(from_us, to_us + 1, BUCKET_1M_US, dtype=np.int64)
-    if edges_us.size < 2 or not meter_ids:
-        empty = np.array([], dtype=np.float64)
-        return DemandSeries(np.array([], dtype=np.int64), empty, empty)
-    energy, coverage = _columns(await read_energy(connection, meter_ids, "1m", edges_us))
-    return sliding_series(edges_us, energy, coverage, period_min)
+    found = DemandSeries(edges_us[:0], np.array([]), np.array([]))
+    at_once = max(1, _MINUTES_AT_ONCE // edges_us.size)
+    resting = resting if set(meter_ids).difference(resting) else ()
+    for first in range(0, len(meter_ids) if edges_us.size > 1 else 0, at_once):
+        series = await read_energy(connection, meter_ids[first : first + at_once], "1m", edges_us)
+        energy = [each.import_kwh for each in series.values()]
+        coverage = [np.ones_like(own.coverage) if each in resting else own.coverage for each, own in series.items()]
+        part = await asyncio.to_thread(sliding_series, edges_us, energy, coverage, period_min)
+        found = found.with_more(part) if first else part
+    return found
 
 
 async def read_running_minutes(
@@ -94,10 +140,12 @@ def minute_power_kw(series: EnergySeries) -> FloatArray:
     return np.where(series.coverage >= _NEEDED_SHARE, series.import_kwh * 60, np.nan)
 
 
-def summed_power_kw(running: RunningMinutes, meter_ids: Sequence[int]) -> FloatArray:
-    """Return the power of several meters together, NaN in a minute in which one of them is unknown."""
-    stacked: FloatArray = np.stack([running.power_kw[meter_id] for meter_id in meter_ids])
-    total: FloatArray = stacked.sum(axis=0)
+def summed_power_kw(running: RunningMinutes, meter_ids: Sequence[int], *, resting: Collection[int] = ()) -> FloatArray:
+    """Return the power of several meters together, NaN in a minute in which one that is not resting is unknown."""
+    columns = (running.power_kw[each] for each in meter_ids if each not in resting)
+    total: FloatArray = np.sum(list(columns), axis=0)
+    for each in resting:
+        total = total + np.nan_to_num(running.power_kw[each])
     return total
 
 
@@ -129,9 +177,3 @@ async def read_tail(
     if not np.isfinite(energy_kwh).all():
         return None
     return Tail(until_us, float(energy_kwh[0]), float(energy_kwh[1]))
-
-
-def _columns(
-    found: Mapping[int, EnergySeries],
-) -> tuple[list[NDArray[np.float64]], list[NDArray[np.float64]]]:
-    return [each.import_kwh for each in found.values()], [each.coverage for each in found.values()]

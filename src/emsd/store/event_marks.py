@@ -1,18 +1,19 @@
 """Mark what a change of a meter's events makes out of date.
 
 A swap, a reset, a manual reading change the stretches from the last usable sample before to the first after, and how up
-to CONTEXT_SAMPLES after it are judged; a changed ratio changes everything from there on to the next one.
+to CONTEXT_SAMPLES after it are judged; a changed ratio changes everything from there on to the next one. Nothing is
+marked where there is nothing to compute: "from the year 2000 on" is no reason for ten million marks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from emsd.energy.counters import CONTEXT_SAMPLES
 from emsd.energy.events import EventKind, MeterEvent
-from emsd.readings import to_datetime
+from emsd.readings import instant_us, to_datetime
 from emsd.store.pool import Session
 
 __all__ = ["mark_changes"]
@@ -39,7 +40,12 @@ SELECT least($2,
     (SELECT max(time) FROM (SELECT time FROM after WHERE active_power_kw IS NOT NULL ORDER BY time LIMIT $5) AS c)
 ) AS last
 """
-_NEWEST: Final = "SELECT time FROM reading WHERE meter_id = $1 ORDER BY time DESC LIMIT 1"
+_EXTENT: Final = """
+SELECT (SELECT time FROM reading WHERE meter_id = $1 ORDER BY time LIMIT 1) AS oldest,
+    (SELECT time FROM reading WHERE meter_id = $1 ORDER BY time DESC LIMIT 1) AS newest,
+    (SELECT kept_from FROM retention_horizon WHERE tier = 'raw') AS kept_from
+"""
+_FOR_EVER_US: Final = instant_us(datetime(2999, 1, 1, tzinfo=UTC))
 _MARK: Final = """
 INSERT INTO dirty_interval (bucket, meter_ids)
 SELECT bucket, ARRAY[$1::integer]
@@ -55,10 +61,29 @@ async def mark_changes(
     """Mark the minutes of every meter whose events that count are others than before, in the caller's transaction."""
     for meter_id in before.keys() | after.keys():
         old, new = set(before.get(meter_id, ())), set(after.get(meter_id, ()))
+        extent = await _extent(connection, meter_id, old | new)
+        if extent is None:
+            continue
         ratios_us = sorted({each.at_us for each in old | new if each.kind is EventKind.CT_RATIO})
         for event in old ^ new:
             first, last = await _reach(connection, meter_id, event, ratios_us)
-            await connection.execute(_MARK, meter_id, first, last)
+            first, last = max(first, extent[0]), min(last, extent[1])
+            if first <= last:
+                await connection.execute(_MARK, meter_id, first, last)
+
+
+async def _extent(
+    connection: Session, meter_id: int, events: Collection[MeterEvent]
+) -> tuple[datetime, datetime] | None:
+    """Return between which instants there is something to compute: readings, or what people read; None: nowhere."""
+    oldest, newest, kept_from = await connection.fetchrow(_EXTENT, meter_id) or (None, None, None)
+    times = [
+        to_datetime(at_us) for each in events if each.cuts or each.reading for at_us in (each.at_us, each.boundary_us)
+    ]
+    times += [each for each in (oldest, newest) if each is not None]
+    if not times:
+        return None
+    return max(min(times), kept_from or min(times)), max(times)
 
 
 async def _reach(
@@ -67,9 +92,7 @@ async def _reach(
     """Return the first and the last instant whose minute depends on an event."""
     ends_us = event.until_us or event.boundary_us
     if event.kind is EventKind.CT_RATIO:
-        newest = await connection.fetchval(_NEWEST, meter_id)
-        later = [to_datetime(at_us) for at_us in ratios_us if at_us > event.at_us]
-        ends = max(to_datetime(event.at_us), min(later, default=newest or to_datetime(event.at_us)))
+        ends = to_datetime(min((at_us for at_us in ratios_us if at_us > event.at_us), default=_FOR_EVER_US))
     else:
         ends = to_datetime(max(event.at_us, ends_us))
     begins = to_datetime(min(event.at_us, event.boundary_us))

@@ -46,7 +46,7 @@ class GapEstimate:
     """How quarter hours of a gap were estimated, summed up.
 
     energy_kwh     the estimate [kWh]; None where nothing is known
-    replaced_kwh   what the even spread put there [kWh]
+    replaced_kwh   what the even spread put there that the estimate takes the place of [kWh]
     quarter_hours  how many there are, and how many of them got their shape from like days
     total_known    whether a counter said what the gap holds in all
     basis_days     all like days behind them
@@ -88,7 +88,8 @@ WHERE meter_id = $1 AND kind <> 'withdrawal' AND occurred_at <= $3
 ORDER BY occurred_at, event_id
 """
 _GAP: Final = """
-SELECT sum(energy_kwh) AS energy_kwh, sum(replaced_kwh) AS replaced_kwh, count(*) AS quarter_hours,
+SELECT sum(energy_kwh) AS energy_kwh,
+    coalesce(sum(replaced_kwh) FILTER (WHERE energy_kwh IS NOT NULL), 0) AS replaced_kwh, count(*) AS quarter_hours,
     count(*) FILTER (WHERE method = 'like_days') AS shaped, bool_and(total_known) AS total_known,
     (SELECT array_agg(DISTINCT day ORDER BY day) FROM estimate_15m AS each, unnest(each.basis_days) AS day
       WHERE each.meter_id = $1 AND each.direction = $2 AND each.bucket >= $3 AND each.bucket < $4

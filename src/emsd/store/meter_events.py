@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import structlog
@@ -22,6 +22,7 @@ from emsd.readings import to_datetime
 from emsd.store.event_detail import detail_of, event_from
 from emsd.store.event_marks import mark_changes
 from emsd.store.event_place import first_sample_after
+from emsd.store.intervals import lead_accounting
 from emsd.store.pool import Pool, Session, session
 
 __all__ = ["EventRow", "add_event", "events_changed", "hold_out", "list_events", "read_events", "withdraw_event"]
@@ -29,6 +30,12 @@ __all__ = ["EventRow", "add_event", "events_changed", "hold_out", "list_events",
 _log = structlog.get_logger(__name__)
 
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
+_FARTHEST: Final = timedelta(days=366)
+_NEAREST: Final = """
+SELECT (SELECT time FROM reading WHERE meter_id = $1 AND time <= $2 ORDER BY time DESC LIMIT 1) AS before,
+    (SELECT time FROM reading WHERE meter_id = $1 AND time >= $2 ORDER BY time LIMIT 1) AS after,
+    (SELECT kept_from FROM retention_horizon WHERE tier = 'raw') AS kept_from
+"""
 _EFFECTIVE: Final = """
 SELECT meter_id, kind, occurred_at, detail FROM meter_event AS event
 WHERE meter_id = ANY($1::integer[]) AND kind <> 'withdrawal'
@@ -53,8 +60,9 @@ SELECT event_id FROM meter_event AS event
 WHERE meter_id = $1 AND occurred_at = $2 AND kind = $3 AND detail = $4::jsonb AND event_id <> $5
     AND NOT EXISTS (SELECT FROM meter_event AS later WHERE later.supersedes = event.event_id)
 """
+_OWN_NAME: Final = "emsd"
 _HELD_OUT_BEFORE: Final = """
-SELECT EXISTS (SELECT FROM meter_event WHERE meter_id = $1 AND kind = 'hold_out' AND author = 'emsd'
+SELECT EXISTS (SELECT FROM meter_event WHERE meter_id = $1 AND kind = 'hold_out' AND author = $4
     AND occurred_at < $3 AND (detail->>'until')::timestamptz > $2)
 """
 
@@ -121,6 +129,7 @@ async def add_event(
         EventRefused: it lies in the future, is there already, or supersedes what it cannot.
         StoreError: the database refused; nothing was written.
     """
+    _check_author(author)
     at = to_datetime(event.at_us)
     if not _EARLIEST <= at <= now:
         raise EventRefused(
@@ -128,8 +137,10 @@ async def add_event(
             " time and its offset, and write an event once it has happened"
         )
     async with session(pool, "write a meter event") as connection, connection.transaction():
+        await _between_passes(connection)
         if supersedes is not None:
             await _check_superseded(connection, meter_id, supersedes)
+        await _check_near(connection, meter_id, event, now)
         async with events_changed(connection, [meter_id]):
             if event.cuts and event.first_us is None:
                 known = (await read_events(connection, [meter_id])).get(meter_id, ())
@@ -150,7 +161,9 @@ async def withdraw_event(pool: Pool, event_id: int, *, author: str, note: str, m
         EventRefused: there is no such event, or it counts no more.
         StoreError: the database refused; nothing was written.
     """
+    _check_author(author)
     async with session(pool, "withdraw a meter event") as connection, connection.transaction():
+        await _between_passes(connection)
         earlier = await _check_superseded(connection, meter_id, event_id)
         async with events_changed(connection, [earlier.meter_id]):
             written = await connection.fetchval(
@@ -168,10 +181,10 @@ async def hold_out(connection: Session, meter_id: int, event: MeterEvent, *, not
     if event.kind is not EventKind.HOLD_OUT or event.until_us is None:
         raise ValueError(f"{event.kind} holds nothing out")
     begins, ends = to_datetime(event.at_us), to_datetime(event.until_us)
-    if await connection.fetchval(_HELD_OUT_BEFORE, meter_id, begins, ends):
+    if await connection.fetchval(_HELD_OUT_BEFORE, meter_id, begins, ends, _OWN_NAME):
         return False
     async with events_changed(connection, [meter_id]):
-        await connection.execute(_INSERT, meter_id, begins, event.kind.value, detail_of(event), "emsd", note, None)
+        await connection.execute(_INSERT, meter_id, begins, event.kind.value, detail_of(event), _OWN_NAME, note, None)
     return True
 
 
@@ -181,6 +194,38 @@ async def events_changed(connection: Session, meter_ids: Sequence[int]) -> Async
     before = await read_events(connection, meter_ids)
     yield
     await mark_changes(connection, before, await read_events(connection, meter_ids))
+
+
+def _check_author(author: str) -> None:
+    """Refuse a person's entry in the name by which everybody knows those of the service itself."""
+    if author.strip().casefold() == _OWN_NAME:
+        raise EventRefused(f"{author!r} is how the service signs its own entries; write the name of a person")
+
+
+async def _between_passes(connection: Session) -> None:
+    """Wait for the pass of accounting that is under way, and let none begin before this transaction ends.
+
+    A pass that knew the event not yet could compute readings that came after its reach was looked up; nothing would
+    mark them again.
+    """
+    await lead_accounting(connection, wait=True)
+
+
+async def _check_near(connection: Session, meter_id: int, event: MeterEvent, now: datetime) -> None:
+    """Refuse what would spread energy over years: from 2016, written in place of 2026, to the first sample.
+
+    What lies before the time of which readings are kept changes nothing, and may be written for the record.
+    """
+    if not (event.cuts or event.reading):
+        return
+    at = to_datetime(event.at_us)
+    before, after, kept_from = await connection.fetchrow(_NEAREST, meter_id, at) or (None, None, None)
+    nearest = min((each for each in (before, after) if each is not None), key=lambda each: abs(each - at), default=now)
+    if abs(nearest - at) > _FARTHEST and (kept_from is None or at >= kept_from):
+        raise EventRefused(
+            f"{at.isoformat()} is {abs(nearest - at).days} days from the nearest reading of the meter,"
+            f" {nearest.isoformat(timespec='seconds')}; check the year"
+        )
 
 
 async def _check_superseded(connection: Session, meter_id: int | None, event_id: int) -> EventRow:

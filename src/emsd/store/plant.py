@@ -18,6 +18,7 @@ from emsd.errors import StoreError
 from emsd.plant.derived import DERIVED_OFFSET, all_meters
 from emsd.plant.models import Area, Meter, Plant
 from emsd.plant.profile import Profile
+from emsd.store.carbon_meters import sync_carbon_meters
 from emsd.store.carbon_settings import write_carbon_settings
 from emsd.store.kpi import mirror_kpi
 from emsd.store.pool import Pool, Session, session
@@ -157,6 +158,7 @@ async def sync_plant(pool: Pool, plant: Plant, profiles: Mapping[str, Profile]) 
         await sync_tariffs(connection, plant)
         await mirror_kpi(connection, plant, profiles, meter_ids)
         await sync_production(connection, site.number, plant.production)
+        await sync_carbon_meters(connection, site.number)
     log.info("plant_written", site=site.number, meters=len(meter_ids), meters_removed=removed)
     return {meter.key: meter_ids[meter.key] for meter in plant.meters}
 

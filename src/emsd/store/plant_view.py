@@ -10,10 +10,10 @@ from typing import Literal
 from zoneinfo import ZoneInfo
 
 from emsd.errors import StoreError
-from emsd.store.pool import Pool
+from emsd.store.pool import Pool, Session
 from emsd.store.reads import snapshot
 
-__all__ = ["AreaRow", "AssetRow", "MeterRow", "PlantView", "SiteRow", "read_plant_view"]
+__all__ = ["AreaRow", "AssetRow", "MeterRow", "PlantView", "SiteRow", "plant_view_of", "read_plant_view"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,35 +169,44 @@ async def read_plant_view(pool: Pool, site_id: int) -> PlantView:
         StoreUnavailable: the database cannot be reached now.
     """
     async with snapshot(pool, "read the plant") as connection:
-        site = await connection.fetchrow(
-            "SELECT site_id, name, time_zone, contract_demand_kw, carbon_region, latitude, longitude"
-            " FROM site WHERE site_id = $1",
-            site_id,
-        )
-        if site is None:
-            raise StoreError(f"the database knows no site {site_id}; start the service once, or run `emsd migrate`")
-        areas = await connection.fetch(
-            "SELECT area_id, key, name, parent_area_id, stage, floor_area_m2 FROM area"
-            " WHERE site_id = $1 AND removed_at IS NULL ORDER BY area_id",
-            site_id,
-        )
-        assets = await connection.fetch(
-            "SELECT asset_id, area_id, key, name, kind, rated_power_kw FROM asset"
-            " WHERE site_id = $1 AND removed_at IS NULL ORDER BY asset_id",
-            site_id,
-        )
-        meters = await connection.fetch(
-            "SELECT meter_id, asset_id, key, name, profile, connection, address, parent_meter_id, measures_energy,"
-            " poll_interval_s, rated_power_kw, max_gap_s, kind, counts, derived_from, residual_kind,"
-            " residual_low_percent, residual_high_percent, residual_low_kw, residual_high_kw FROM meter"
-            " WHERE site_id = $1 AND removed_at IS NULL ORDER BY meter_id",
-            site_id,
-        )
-        sources = await connection.fetch(
-            "SELECT meter_id, input_meter_id, factor FROM virtual_meter_input JOIN meter USING (meter_id)"
-            " WHERE site_id = $1 AND kind = 'virtual' AND removed_at IS NULL",
-            site_id,
-        )
+        return await plant_view_of(connection, site_id)
+
+
+async def plant_view_of(connection: Session, site_id: int) -> PlantView:
+    """Read the plant of one site in the caller's transaction.
+
+    Raises:
+        StoreError: the database knows no such site.
+    """
+    site = await connection.fetchrow(
+        "SELECT site_id, name, time_zone, contract_demand_kw, carbon_region, latitude, longitude"
+        " FROM site WHERE site_id = $1",
+        site_id,
+    )
+    if site is None:
+        raise StoreError(f"the database knows no site {site_id}; start the service once, or run `emsd migrate`")
+    areas = await connection.fetch(
+        "SELECT area_id, key, name, parent_area_id, stage, floor_area_m2 FROM area"
+        " WHERE site_id = $1 AND removed_at IS NULL ORDER BY area_id",
+        site_id,
+    )
+    assets = await connection.fetch(
+        "SELECT asset_id, area_id, key, name, kind, rated_power_kw FROM asset"
+        " WHERE site_id = $1 AND removed_at IS NULL ORDER BY asset_id",
+        site_id,
+    )
+    meters = await connection.fetch(
+        "SELECT meter_id, asset_id, key, name, profile, connection, address, parent_meter_id, measures_energy,"
+        " poll_interval_s, rated_power_kw, max_gap_s, kind, counts, derived_from, residual_kind,"
+        " residual_low_percent, residual_high_percent, residual_low_kw, residual_high_kw FROM meter"
+        " WHERE site_id = $1 AND removed_at IS NULL ORDER BY meter_id",
+        site_id,
+    )
+    sources = await connection.fetch(
+        "SELECT meter_id, input_meter_id, factor FROM virtual_meter_input JOIN meter USING (meter_id)"
+        " WHERE site_id = $1 AND kind = 'virtual' AND removed_at IS NULL",
+        site_id,
+    )
     inputs: dict[int, dict[int, float]] = {}
     for row in sources:
         inputs.setdefault(row["meter_id"], {})[row["input_meter_id"]] = row["factor"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 from uuid import UUID
 
 from emsd.store.intervals import lead_accounting
@@ -17,6 +18,7 @@ __all__ = [
     "accounting_seen",
     "delete_piece",
     "energy_totals",
+    "mark_asset_quarters",
     "next_piece",
     "note_pass",
     "queue_pieces",
@@ -82,6 +84,28 @@ async def next_piece(connection: Session, *, gauges_too: bool = True) -> Piece |
 async def delete_piece(connection: Session, piece: Piece) -> None:
     """Take a piece that is done from the queue."""
     await connection.execute("DELETE FROM recomputation WHERE recomputation_id = $1", piece.recomputation_id)
+
+
+# A reading counts as far as its neighbours may be, and a counter is judged by eight readings more (migration 0017).
+_MARK_ASSETS: Final = """
+INSERT INTO dirty_asset_quarter AS mark (asset_id, bucket)
+SELECT DISTINCT source.asset_id, quarter
+FROM kpi_source AS source JOIN meter USING (meter_id)
+CROSS JOIN LATERAL generate_series(
+    time_bucket('15 minutes', $2::timestamptz - make_interval(secs => meter.max_gap_s + 8 * meter.poll_interval_s)),
+    $3::timestamptz + make_interval(secs => meter.max_gap_s + 8 * meter.poll_interval_s),
+    INTERVAL '15 minutes') AS quarter
+WHERE source.stored AND ($1::integer[] IS NULL OR source.meter_id = ANY($1))
+ORDER BY 1, 2
+ON CONFLICT (asset_id, bucket) DO UPDATE SET version = mark.version + 1
+"""
+
+
+async def mark_asset_quarters(
+    connection: Session, meter_ids: Sequence[int] | None, from_: datetime, to: datetime
+) -> None:
+    """Mark the inputs of key figures that are made of some meters, None: of all, in quarter hours [from_, to)."""
+    await connection.execute(_MARK_ASSETS, meter_ids, from_, to)
 
 
 async def waiting_pieces(connection: Session, request: UUID) -> Waiting:

@@ -26,7 +26,7 @@ KeptTier: TypeAlias = Literal["raw", "1m", "15m"]
 _TABLES: Final[Mapping[KeptTier, tuple[str, ...]]] = {
     "raw": ("reading",),
     "1m": ("interval_1m",),
-    "15m": ("interval_15m", "gauge_15m"),
+    "15m": ("interval_15m", "gauge_15m", "asset_15m"),
 }
 _TAIL_SAMPLES: Final = 2 * CONTEXT_SAMPLES
 
@@ -82,7 +82,8 @@ async def oldest_chunk(connection: Session, tier: KeptTier, ended_by: datetime) 
     return Chunk(row["name"], row["range_start"], row["range_end"])
 
 
-# What is marked near the end of the chunk may still need its samples, or rewrite its intervals.
+# What is marked near the end of the chunk may still need its samples, or rewrite its intervals. Marks of an asset that
+# has no inputs any more are never worked off.
 _HOLDS: Final = {
     "minutes wait to be computed": "dirty_interval WHERE bucket < $1::timestamptz + INTERVAL '1 day'",
     "gauges wait to be computed": "dirty_gauge WHERE bucket < $1::timestamptz",
@@ -91,6 +92,15 @@ _HOLDS: Final = {
     "local days wait to be computed": "dirty_day WHERE day <= ($1::timestamptz + INTERVAL '14 hours')::date",
     "local days of gauges wait to be computed": (
         "dirty_gauge_day WHERE day <= ($1::timestamptz + INTERVAL '14 hours')::date"
+    ),
+    "inputs of key figures wait to be computed": (
+        "dirty_asset_quarter JOIN kpi_source USING (asset_id)"
+        " WHERE stored AND bucket < $1::timestamptz + INTERVAL '1 day'"
+    ),
+    "estimates wait to be made": "estimate_due WHERE bucket < $1::timestamptz + INTERVAL '1 day'",
+    "the past of a virtual meter waits to be computed": (
+        "virtual_meter JOIN meter USING (meter_id)"
+        " WHERE pending_before IS NOT NULL AND kind = 'virtual' AND removed_at IS NULL AND $1::timestamptz IS NOT NULL"
     ),
 }
 

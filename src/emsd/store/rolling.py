@@ -3,36 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Final
 
 import asyncpg
 
 from emsd.energy.carbon import CarbonFactor
-from emsd.energy.rollup import EnergySums, ScopeSums
+from emsd.energy.rollup import NOTHING, EnergySums, ScopeSums
 from emsd.energy.windows import Segment, Tier
 from emsd.store.pool import Pool, session
 from emsd.store.reads import READ_TIMEOUT_S, snapshot
 
 __all__ = ["read_carbon_factors", "read_rolling_sums"]
 
-# A subselect a role, so that a meter may stand in both; the one of generation is skipped when nobody generates.
+# Spans side by side are read in one stretch, and the number of a bucket's span is found by bisection in their
+# beginnings: with factors by the hour a month has hundreds of spans. A subselect a role, so that a meter may stand in
+# both; the one of generation is skipped when nobody generates.
 #
 # {meter_id} is written in one of two ways. As it is, the primary key finds the rows of each meter: right for a few.
 # With "+ 0" no index on it applies, so the block range index on time finds the rows of all meters, which lie side by
 # side, and those of others are filtered out: several times faster for many. The planner does not see the difference.
 _SUM_SPANS: Final = """
-SELECT span.n, top.*, generation.*
-FROM unnest($1::timestamptz[], $2::timestamptz[]) WITH ORDINALITY AS span (from_time, to_time, n)
+SELECT sums.*
+FROM unnest($1::timestamptz[], $2::timestamptz[]) AS stretch (from_time, to_time)
 CROSS JOIN LATERAL (
-    SELECT sum(energy_import_kwh) AS import_kwh, sum(energy_export_kwh) AS export_kwh,
-           sum(estimated_import_kwh + estimated_export_kwh) AS estimated_kwh, sum(coverage::float8) AS coverage
-      FROM {table}
-     WHERE bucket >= span.from_time AND bucket < span.to_time AND {meter_id} = ANY($3::integer[])
-) AS top
-CROSS JOIN LATERAL (
-    SELECT sum(energy_export_kwh) AS generated_kwh, sum(coverage::float8) AS generation_coverage
-      FROM {table} WHERE bucket >= span.from_time AND bucket < span.to_time AND meter_id = ANY($4::integer[])
-) AS generation
+    SELECT span, import_kwh, export_kwh, estimated_kwh, coverage,
+           generated_kwh, generation_coverage
+    FROM (
+        SELECT width_bucket(bucket, $3::timestamptz[]) AS span,
+               sum(energy_import_kwh) AS import_kwh, sum(energy_export_kwh) AS export_kwh,
+               sum(estimated_import_kwh + estimated_export_kwh) AS estimated_kwh, sum(coverage::float8) AS coverage
+          FROM {table}
+         WHERE bucket >= stretch.from_time AND bucket < stretch.to_time AND {meter_id} = ANY($4::integer[])
+         GROUP BY 1
+    ) AS top FULL JOIN (
+        SELECT width_bucket(bucket, $3::timestamptz[]) AS span,
+               sum(energy_export_kwh) AS generated_kwh, sum(coverage::float8) AS generation_coverage
+          FROM {table}
+         WHERE bucket >= stretch.from_time AND bucket < stretch.to_time AND meter_id = ANY($5::integer[])
+         GROUP BY 1
+    ) AS generation USING (span)
+) AS sums
 """
 _SUM_DAYS: Final = """
 SELECT wanted.n, top.import_kwh, top.export_kwh, top.estimated_kwh, top.coverage,
@@ -86,15 +97,30 @@ async def read_rolling_sums(
                 sums[day] = _sums(row, (day.to - day.from_).total_seconds())
         for tier, (table, bucket_s) in _SPANS.items():
             if spans := atoms[tier]:
+                stretches = _stretches(spans)
                 rows = await connection.fetch(
                     _SUM_SPANS.format(table=table, meter_id=meter_id),
+                    [from_ for from_, _ in stretches],
+                    [to for _, to in stretches],
                     [span.from_ for span in spans],
-                    [span.to for span in spans],
                     top_meter_ids,
                     generation_meter_ids,
                 )
-                sums |= {spans[row["n"] - 1]: _sums(row, bucket_s) for row in rows}
+                sums |= dict.fromkeys(spans, NOTHING)
+                sums |= {spans[row["span"] - 1]: _sums(row, bucket_s) for row in rows}
     return sums
+
+
+def _stretches(spans: Sequence[Segment]) -> list[tuple[datetime, datetime]]:
+    """Put spans together that lie side by side; they are in order of time and disjoint."""
+    stretches = [(spans[0].from_, spans[0].to)]
+    for span in spans[1:]:
+        from_, to = stretches[-1]
+        if span.from_ == to:
+            stretches[-1] = (from_, span.to)
+        else:
+            stretches.append((span.from_, span.to))
+    return stretches
 
 
 def _sums(row: asyncpg.Record, bucket_s: float) -> ScopeSums:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from emsd.readings import to_datetime
 from emsd.store.pool import Session
 
-__all__ = ["SampleRange", "SampleRows", "read_samples"]
+__all__ = ["LONG_RANGE_US", "SampleRange", "SampleRows", "read_samples"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +52,6 @@ SELECT meter_id, array_send(array_agg(time)) AS time,
     array_send(array_agg(coalesce(active_power_kw, 'NaN'))) AS power_kw
 FROM ({found}) AS found GROUP BY meter_id
 """
-# Of a long range the rows come as they lie, by COPY: numpy puts them in order sooner than aggregates do. With "+ 0" no
-# index on the meter applies, so the block range index on time finds the rows of all meters, which lie side by side; one
-# by one they would be several times as dear. The planner does not see the difference.
-_AS_THEY_LIE: Final = """
-SELECT meter_id, time, coalesce(energy_import_kwh, 'NaN'), coalesce(energy_export_kwh, 'NaN'),
-    coalesce(active_power_kw, 'NaN')
-FROM ({found}) AS found
-"""
 _EACH_RANGE: Final = """
     SELECT wanted.meter_id, sample.*
     FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) AS wanted (meter_id, from_time, to_time)
@@ -75,6 +67,8 @@ _CONTEXT: Final = """
     SELECT wanted.meter_id, sample.*
     FROM unnest($1::integer[], $2::timestamptz[], $3::timestamptz[]) AS wanted (meter_id, from_time, to_time)
     CROSS JOIN LATERAL (({before}) UNION ALL ({after})) AS sample"""
+# With "+ 0" no index on the meter applies, so the block range index on time finds the rows of all meters, which lie
+# side by side; one by one they would be several times as dear. The planner does not see the difference.
 _ONE_RANGE: Final = """
     SELECT meter_id, {columns} FROM reading
     WHERE meter_id + 0 = ANY($1::integer[])
@@ -84,6 +78,10 @@ _ONE_RANGE: Final = """
     FROM (SELECT meter_id, $2::timestamptz AS from_time, $3::timestamptz AS to_time
           FROM unnest($1::integer[]) AS each (meter_id)) AS wanted
     CROSS JOIN LATERAL (({before}) UNION ALL ({after})) AS sample"""
+# Where most meters are wanted, it is cheaper to leave out the others at the end than to look at each row.
+_OF_ALL: Final = """
+    SELECT meter_id, {columns} FROM reading
+    WHERE time >= greatest($2::timestamptz, $4::timestamptz) AND time < $3::timestamptz"""
 _BEFORE: Final = """
     (SELECT {columns} FROM (
         (SELECT {columns} FROM reading WHERE meter_id = wanted.meter_id AND time < wanted.from_time
@@ -116,8 +114,9 @@ def _reading_samples(kind: str, found: str, shape: str) -> str:
 
 _READ: Final = {kind: _reading_samples(kind, _EACH_RANGE, _BY_METER) for kind in _USABLE}
 _READ_CONTEXT: Final = {kind: _reading_samples(kind, _CONTEXT, _BY_METER) for kind in _USABLE}
-_READ_LONG: Final = {kind: _reading_samples(kind, _ONE_RANGE, _AS_THEY_LIE) for kind in _USABLE}
-_LONG_US: Final = 900_000_000
+_READ_LONG: Final = {kind: _reading_samples(kind, _ONE_RANGE, _BY_METER) for kind in _USABLE}
+_READ_OF_ALL: Final = f"{_BY_METER.format(found=_OF_ALL.format(columns=_COLUMNS))} HAVING meter_id = ANY($1::integer[])"
+LONG_RANGE_US: Final = 900_000_000
 """From this length on, the rows of many meters over one range may be found by time; below it, meter by meter."""
 
 
@@ -131,39 +130,44 @@ async def read_samples(
     reach_s: float,
     kept_from_us: int = 0,
     context_only: bool = False,
-    are_most: bool = False,
+    are_many: bool = False,
+    alone_if_long: bool = False,
 ) -> dict[int, SampleRows]:
     """Return the samples of each meter in its range, with up to `context` usable ones before and after.
 
     `by_counter` says whether a counter or the power makes a sample usable, `each_counter` whether there shall be so
     many samples of both counters, which costs more; context lies within `reach_s` [s] of the range. A meter without any
     sample is absent. Meters must not stand twice in `ranges`. With `context_only` nothing of the range itself is read.
-    What lies before `kept_from_us` [us] is taken from the tail that retention has left. `are_most` says that these
-    are a good part of all meters: where their ranges are nearly one long range, each may then get a little more.
+    What lies before `kept_from_us` [us] is taken from the tail that retention has left. `are_many` says that these
+    are a good part of all meters: where their ranges are nearly one long range, each may then get a little more; and
+    with `alone_if_long`, for most of all meters, no context.
     """
     kind = "power" if not by_counter else "each counter" if each_counter else "counter"
     meter_ids = [each.meter_id for each in ranges]
-    around = (to_datetime(int(reach_s * 1e6)) - to_datetime(0), context, to_datetime(kept_from_us))
-    one = _one_range(ranges) if are_most and not context_only else None
-    if one is not None:
-        return await _read_long(
-            connection, _READ_LONG[kind], meter_ids, to_datetime(one[0]), to_datetime(one[1]), *around
+    kept_from = to_datetime(kept_from_us)
+    around = (to_datetime(int(reach_s * 1e6)) - to_datetime(0), context, kept_from)
+    one = _one_range(ranges) if are_many and not context_only else None
+    if one is not None and alone_if_long:
+        rows = await connection.fetch(_READ_OF_ALL, meter_ids, *one, kept_from)
+    elif one is not None:
+        rows = await connection.fetch(_READ_LONG[kind], meter_ids, *one, *around)
+    else:
+        rows = await connection.fetch(
+            (_READ_CONTEXT if context_only else _READ)[kind],
+            meter_ids,
+            [to_datetime(each.from_us) for each in ranges],
+            [to_datetime(each.to_us) for each in ranges],
+            *around,
         )
-    rows = await connection.fetch(
-        (_READ_CONTEXT if context_only else _READ)[kind],
-        meter_ids,
-        [to_datetime(each.from_us) for each in ranges],
-        [to_datetime(each.to_us) for each in ranges],
-        *around,
-    )
     return {meter_id: _sample_rows(*_columns_of(columns)) for meter_id, *columns in rows}
 
 
-def _one_range(ranges: Sequence[SampleRange]) -> tuple[int, int] | None:
+def _one_range(ranges: Sequence[SampleRange]) -> tuple[datetime, datetime] | None:
     """Return the range that holds all of them if that is long and hardly more than any of them."""
     from_us, to_us = min(each.from_us for each in ranges), max(each.to_us for each in ranges)
     least_us = min(each.to_us - each.from_us for each in ranges)
-    return (from_us, to_us) if least_us >= _LONG_US and to_us - from_us <= 1.25 * least_us else None
+    is_one = least_us >= LONG_RANGE_US and to_us - from_us <= 1.25 * least_us
+    return (to_datetime(from_us), to_datetime(to_us)) if is_one else None
 
 
 _ARRAY_HEADER_BYTES: Final = 20
@@ -194,60 +198,3 @@ def _sample_rows(
         order = np.argsort(time_us, kind="stable")
         time_us, columns = time_us[order], [column[order] for column in columns]
     return SampleRows(time_us, *columns)
-
-
-_COPY_HEADER_BYTES: Final = 19
-_COPY_TRAILER_BYTES: Final = 2
-_COPY_ROW: Final = np.dtype(
-    [
-        *(("fields", ">i2"), ("l1", ">i4"), ("meter_id", ">i4"), ("l2", ">i4"), ("time", ">i8")),
-        *(
-            ("l3", ">i4"),
-            ("import_kwh", ">f8"),
-            ("l4", ">i4"),
-            ("export_kwh", ">f8"),
-            ("l5", ">i4"),
-            ("power_kw", ">f4"),
-        ),
-    ]
-)
-"""A row of binary COPY without NULLs: each field after its length; PostgreSQL documentation, COPY, file formats."""
-
-
-async def _read_long(
-    connection: Session, query: str, meter_ids: Sequence[int], *bounds: object
-) -> dict[int, SampleRows]:
-    pieces: list[bytes] = []
-
-    async def keep(piece: bytes) -> None:
-        pieces.append(piece)
-
-    await connection.copy_from_query(query, meter_ids, *bounds, output=keep, format="binary")
-    # Millions of rows: the event loop goes on meanwhile.
-    return await asyncio.to_thread(_by_meter, pieces)
-
-
-def _by_meter(pieces: Sequence[bytes]) -> dict[int, SampleRows]:
-    """Return the samples of each meter from what COPY has sent."""
-    sent = b"".join(pieces)
-    count = (len(sent) - _COPY_HEADER_BYTES - _COPY_TRAILER_BYTES) // _COPY_ROW.itemsize
-    rows = np.frombuffer(sent, dtype=_COPY_ROW, count=count, offset=_COPY_HEADER_BYTES)
-    meters = rows["meter_id"].astype(np.int32)
-    if not meters.size:
-        return {}
-    known = np.flatnonzero(np.bincount(meters - meters.min())) + meters.min()
-    place = np.zeros(int(known[-1] - known[0]) + 1, dtype=np.uint16)
-    place[known - known[0]] = np.arange(known.size)
-    ranks = place[meters - known[0]]
-    # Numbers of 16 bits are sorted by radix, in one pass over them.
-    order = np.argsort(ranks, kind="stable")
-    ends = np.searchsorted(ranks[order], np.arange(known.size), side="right").tolist()
-    columns = [rows[name].astype(rows[name].dtype.newbyteorder("="))[order] for name in _COPY_COLUMNS]
-    begins = [0, *ends[:-1]]
-    return {
-        meter_id: _sample_rows(*(column[begin:end] for column in columns))
-        for meter_id, begin, end in zip(known.tolist(), begins, ends, strict=True)
-    }
-
-
-_COPY_COLUMNS: Final = ("time", "import_kwh", "export_kwh", "power_kw")

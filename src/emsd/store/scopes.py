@@ -26,6 +26,12 @@ class ScopeMeters:
     top: tuple[int, ...]
     generation: tuple[int, ...]
 
+    @property
+    def resting(self) -> frozenset[int]:
+        """Top meters of which nothing need be known: inverters that sleep by night, where there are others."""
+        resting = frozenset(self.generation).intersection(self.top)
+        return resting if len(resting) < len(self.top) else frozenset()
+
 
 def keys_of_scope(plant: PlantView, kind: ScopeKind) -> list[str]:
     """Return the keys that a scope of this kind may have; a site has none."""

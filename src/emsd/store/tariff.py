@@ -1,8 +1,8 @@
-"""Tariffs in the database: mirrored from the plant, and read by whoever prices energy.
+"""Tariffs in the database: mirrored from the plant with the agreed demand, and read by whoever prices energy.
 
 The rows of `tariff_price` are the plant's tariffs laid out on the time axis, from the first day of the first tariff to
 the end of the year after the next, exact over the changes of the clock. Every start and every change of the plant looks
-whether they still say what the plant does.
+whether they still say what the plant does, and a service that runs on lays out one year more whenever a year begins.
 """
 
 from __future__ import annotations
@@ -21,20 +21,19 @@ import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
-from emsd.energy.bill import MonthlyTerms
+from emsd.energy.bill import ExcessBand, MonthlyTerms
 from emsd.energy.cost import PriceCurve
 from emsd.energy.windows import local_day_bounds
 from emsd.plant.models import Plant
 from emsd.plant.tariff import Tariff
 from emsd.plant.tariff_prices import TariffSpan, monthly_terms, prices_of, tariff_spans
 from emsd.readings import to_datetime
-from emsd.store.pool import Session
+from emsd.store.contract_demand import agree_now, sync_contract_demand
+from emsd.store.pool import Pool, Session, session
 
 __all__ = [
-    "ContractDemand",
     "TariffVersion",
-    "read_contract_demands",
-    "read_period_min",
+    "extend_tariffs",
     "read_prices",
     "read_tariffs",
     "sync_tariffs",
@@ -43,11 +42,14 @@ __all__ = [
 _YEARS_AHEAD: Final = 3
 """The first year of which no prices are laid out comes so many years after this one."""
 
+_LAYOUT: Final = 2
+"""How prices are laid out; a higher number has them laid out anew."""
 _DELETE: Final = ("DELETE FROM tariff_price WHERE site_id = $1", "DELETE FROM tariff WHERE site_id = $1")
 _ADD_TARIFF: Final = """
 INSERT INTO tariff (site_id, key, name, currency, source, valid_from, valid_to, demand_basis, demand_price_per_month,
-    contract_capacity_kva, power_factor_percent, fixed_per_month, tax_percent)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)"""
+    contract_capacity_kva, demand_minimum_share, demand_excess_above, demand_excess_factor, power_factor_percent,
+    power_factor_rounds, fixed_per_month, tax_percent)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"""
 _PRICE_COLUMNS: Final = (
     *("site_id", "from_time", "to_time", "tariff_key", "period"),
     *("price_per_kwh", "levy_per_kwh", "feed_in_per_kwh"),
@@ -58,7 +60,8 @@ ON CONFLICT (site_id) DO UPDATE SET made_from = excluded.made_from, prices_to = 
     written_at = now()"""
 _READ_TARIFFS: Final = """
 SELECT key, name, currency, source, valid_from, valid_to, demand_basis, demand_price_per_month, contract_capacity_kva,
-    power_factor_percent, fixed_per_month, tax_percent
+    demand_minimum_share, demand_excess_above, demand_excess_factor, power_factor_percent, power_factor_rounds,
+    fixed_per_month, tax_percent
 FROM tariff WHERE site_id = $1 ORDER BY valid_from"""
 # Stretches follow each other without overlap, so the one before the range is the only one that may reach into it.
 _READ_PRICES: Final = """
@@ -89,30 +92,52 @@ class TariffVersion:
         return self.valid_from <= instant and (self.valid_to is None or instant < self.valid_to)
 
 
-@dataclass(frozen=True, slots=True)
-class ContractDemand:
-    """Demand that is agreed from an instant on [kW]; None is as long as anybody remembers."""
-
-    valid_from: datetime | None
-    contract_demand_kw: float
-
-
 async def sync_tariffs(connection: Session, plant: Plant, *, now: datetime | None = None) -> None:
     """Make the tables of prices and of the agreed demand say what the plant does; best within its own transaction."""
     site = plant.site
     today = (now or datetime.now(UTC)).astimezone(site.zone).date()
-    await connection.execute(
-        "UPDATE site SET demand_period_min = $2, contract_demand_kw = $3 WHERE site_id = $1",
-        site.number,
-        site.demand_period_minutes,
-        site.contract_demand_at(today),
-    )
-    await _sync_contract_demand(connection, plant)
-    last = date(today.year + _YEARS_AHEAD, 1, 1)
+    await sync_contract_demand(connection, plant, today)
+    last = _last_day(today)
     made_from = _digest(plant, last)
     known = await connection.fetchval("SELECT made_from FROM tariff_mirror WHERE site_id = $1", site.number)
-    if known == made_from or (known is None and not plant.tariffs):
-        return
+    if known != made_from and (known is not None or plant.tariffs):
+        await _lay_out(connection, plant, last, made_from)
+
+
+async def extend_tariffs(pool: Pool, plant: Plant, *, now: datetime | None = None) -> bool:
+    """Let prices reach to the end of the year after the next again; True when they had to be laid out.
+
+    Also makes the demand that is agreed now that of the site. Prices that another description made are left to
+    whoever goes by it.
+
+    Raises:
+        StoreUnavailable: the database cannot be reached now.
+    """
+    instant, site = now or datetime.now(UTC), plant.site
+    last = _last_day(instant.astimezone(site.zone).date())
+    async with session(pool, "extend the prices") as connection, connection.transaction():
+        # The row of the site is the lock, as for whoever mirrors the plant.
+        await connection.execute("SELECT FROM site WHERE site_id = $1 FOR UPDATE", site.number)
+        await agree_now(connection, site.number, instant)
+        mirror = await connection.fetchrow(
+            "SELECT made_from, prices_to FROM tariff_mirror WHERE site_id = $1", site.number
+        )
+        if mirror is None or mirror["prices_to"] is None:
+            return False
+        reached = mirror["prices_to"].astimezone(site.zone).date()
+        if reached >= last or mirror["made_from"] != _digest(plant, reached):
+            return False
+        await _lay_out(connection, plant, last, _digest(plant, last))
+    return True
+
+
+def _last_day(today: date) -> date:
+    """The first day of which no prices are laid out."""
+    return date(today.year + _YEARS_AHEAD, 1, 1)
+
+
+async def _lay_out(connection: Session, plant: Plant, last: date, made_from: bytes) -> None:
+    site = plant.site
     for statement in _DELETE:
         await connection.execute(statement, site.number)
     for span in tariff_spans(plant.tariffs):
@@ -147,44 +172,12 @@ async def read_prices(connection: Session, site_id: int, from_: datetime, to: da
     )
 
 
-async def read_contract_demands(connection: Session, site_id: int) -> list[ContractDemand]:
-    """Return what demand was and is agreed, in order of time; empty when none is."""
-    rows = await connection.fetch(
-        "SELECT CASE WHEN isfinite(valid_from) THEN valid_from END AS valid_from, contract_demand_kw"
-        " FROM contract_demand WHERE site_id = $1 ORDER BY contract_demand.valid_from",
-        site_id,
-    )
-    return [ContractDemand(row["valid_from"], row["contract_demand_kw"]) for row in rows]
-
-
-async def read_period_min(connection: Session, site_id: int) -> int:
-    """Return the settlement period of a site's demand [min]."""
-    found: int | None = await connection.fetchval("SELECT demand_period_min FROM site WHERE site_id = $1", site_id)
-    return 15 if found is None else found
-
-
 def _digest(plant: Plant, last: date) -> bytes:
     """What the prices follow from: the tariffs, the zone, how far they reach, and what is known of holidays."""
-    said = "\n".join((metadata.version("holidays"), metadata.version("tzdata"), plant.site.time_zone, last.isoformat()))
+    packages = (metadata.version("holidays"), metadata.version("tzdata"))
+    said = "\n".join((*packages, plant.site.time_zone, last.isoformat(), str(_LAYOUT)))
     written = "\n".join(tariff.model_dump_json() for tariff in plant.tariffs)
     return hashlib.sha256(f"{said}\n{written}".encode()).digest()
-
-
-async def _sync_contract_demand(connection: Session, plant: Plant) -> None:
-    site = plant.site
-    await connection.execute("DELETE FROM contract_demand WHERE site_id = $1", site.number)
-    if site.contract_demand_kw is None:
-        return
-    await connection.execute(
-        "INSERT INTO contract_demand VALUES ($1, '-infinity', $2)", site.number, site.contract_demand_kw
-    )
-    await connection.executemany(
-        "INSERT INTO contract_demand VALUES ($1, $2, $3)",
-        [
-            (site.number, local_day_bounds(each.valid_from, site.zone)[0], each.contract_demand_kw)
-            for each in site.contract_demand_changes
-        ],
-    )
 
 
 async def _add(connection: Session, plant: Plant, span: TariffSpan, last: date) -> None:
@@ -201,7 +194,11 @@ async def _add(connection: Session, plant: Plant, span: TariffSpan, last: date) 
         terms.demand_basis,
         terms.demand_price_per_month,
         terms.contract_capacity_kva,
+        terms.demand_minimum_share,
+        [band.above_share for band in terms.demand_excess],
+        [band.price_factor for band in terms.demand_excess],
         terms.power_factor_percent,
+        terms.power_factor_rounds,
         terms.fixed_per_month,
         terms.tax_percent,
     )
@@ -248,7 +245,10 @@ def _version(row: asyncpg.Record) -> TariffVersion:
             demand_basis=row["demand_basis"],
             demand_price_per_month=row["demand_price_per_month"],
             contract_capacity_kva=row["contract_capacity_kva"],
+            demand_minimum_share=row["demand_minimum_share"],
+            demand_excess=tuple(map(ExcessBand, row["demand_excess_above"], row["demand_excess_factor"])),
             power_factor_percent=None if percent is None else tuple(percent),
+            power_factor_rounds=row["power_factor_rounds"],
             fixed_per_month=row["fixed_per_month"],
             tax_percent=row["tax_percent"],
         ),

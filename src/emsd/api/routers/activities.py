@@ -7,10 +7,10 @@ from typing import Annotated
 import structlog
 from fastapi import APIRouter, Depends, Query
 
-from emsd.api.carbon_schemas import ActivityEntered, ActivityEntry, ActivityList, NewActivity
 from emsd.api.dependencies import Given
 from emsd.api.parameters import FromTime, ToTime, refuse, refuse_unknown_parameters
 from emsd.api.problems import problem_responses
+from emsd.api.schemas.activity import ActivityEntered, ActivityEntry, ActivityList, NewActivity
 from emsd.api.security import Writer
 from emsd.energy.ledger import Activity, check_activity
 from emsd.store.activities import add_activities, list_activities

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Final, Literal, TypeAlias
@@ -9,17 +10,17 @@ from typing import Annotated, Final, Literal, TypeAlias
 import numpy as np
 from fastapi import APIRouter, Depends, Query
 
-from emsd.api.balance_schemas import BalanceList, BalancePoint, BusBalance, ChildEnergy
 from emsd.api.dependencies import CurrentConfiguration, Given
 from emsd.api.parameters import FromTime, ToTime, refuse, refuse_unknown_parameters, time_range
 from emsd.api.problems import problem_responses, raise_unknown
-from emsd.energy.balance import BalanceSeries, BalanceTotal, BusEnergy, balance, total
+from emsd.api.schemas.balance import BalanceList, BalancePoint, BusBalance, ChildEnergy
+from emsd.energy.balance import BalanceSeries, BalanceTotal, balance, joined_total, total
 from emsd.energy.demand import TRUSTED_COVERAGE
 from emsd.energy.series import BUCKET_15M_US, US_PER_HOUR, FloatArray, bucket_edges
 from emsd.energy.windows import local_day_edges, settled_minute
 from emsd.readings import instant_us, to_datetime
-from emsd.store.balance import BalanceEnergy, Stretch, read_balance_energy, stretches
-from emsd.store.plant_view import MeterRow, PlantView
+from emsd.store.balance import BalanceEnergy, Stretch, portions, read_balance_energy, stretches
+from emsd.store.plant_view import PlantView
 from emsd.store.reads import snapshot
 
 __all__ = ["router"]
@@ -66,14 +67,55 @@ async def energy_balance(
     if step is not None and len(chosen) * sum(each.edges_us.size - 1 for each in buckets) > _MOST_POINTS:
         raise refuse("query.step", f"would give more than {_MOST_POINTS} points", "name one bus, or a shorter range")
     wanted = {each for meter_id in chosen for each in (meter_id, *(child.meter_id for child in plant.buses[meter_id]))}
+    window_us = instant_us(end) - instant_us(begin)
+    tallies = [_Tally(plant, each, window_us, with_points=step is not None) for each in chosen]
     async with snapshot(given.pool, "balance the buses") as connection:
-        energy = await read_balance_energy(connection, wanted, buckets)
-    return BalanceList(
-        from_=begin,
-        to=end,
-        step=step,
-        buses=[_bus_balance(plant, each, energy, with_points=step is not None) for each in chosen],
-    )
+        for part in portions(buckets, len(wanted)):
+            energy = await read_balance_energy(connection, sorted(wanted), part)
+            for tally in tallies:
+                tally.add(energy)
+                await asyncio.sleep(0)  # others have their turn
+    return BalanceList(from_=begin, to=end, step=step, buses=[_bus_balance(plant, each) for each in tallies])
+
+
+class _Tally:
+    """The balance of one bus, added up portion after portion."""
+
+    def __init__(self, plant: PlantView, meter_id: int, window_us: int, *, with_points: bool) -> None:
+        self.meter_id = meter_id
+        self.window_us = window_us
+        self.points: list[BalancePoint] | None = [] if with_points else None
+        self._children = plant.buses[meter_id]
+        self._parts: list[BalanceTotal] = []
+        self._nets: dict[str, list[float]] = {child.key: [] for child in self._children}
+        self._coverage = dict.fromkeys(self._nets, 0.0)
+
+    def add(self, energy: BalanceEnergy) -> None:
+        members = {each.key: energy.by_meter[each.meter_id] for each in self._children}
+        series = balance(energy.by_meter[self.meter_id], members)
+        self._parts.append(total(series, energy.widths_us, self.window_us))
+        balanced = np.isfinite(series.residual_kwh)
+        share = energy.widths_us / self.window_us
+        for key, own in members.items():
+            if balanced.any():
+                self._nets[key].append(float(own.net_kwh[balanced].sum()))
+            self._coverage[key] += float((share * own.coverage).sum())
+        if self.points is not None:
+            self.points.extend(_points(energy, series))
+
+    def total(self) -> BalanceTotal:
+        return joined_total(self._parts)
+
+    def children(self, whole: BalanceTotal) -> list[ChildEnergy]:
+        return [
+            ChildEnergy(
+                meter=key,
+                net_kwh=sum(nets) if nets else None,
+                coverage=self._coverage[key],
+                missing_share=whole.missing.get(key, 0.0),
+            )
+            for key, nets in self._nets.items()
+        ]
 
 
 def _buckets(
@@ -128,12 +170,9 @@ def _depth(plant: PlantView, meter_id: int) -> int:
     return depth
 
 
-def _bus_balance(plant: PlantView, meter_id: int, energy: BalanceEnergy, *, with_points: bool) -> BusBalance:
-    meter, children = plant.meters[meter_id], plant.buses[meter_id]
-    series = balance(energy.by_meter[meter_id], {each.key: energy.by_meter[each.meter_id] for each in children})
-    whole = total(series, energy.widths_us)
-    balanced = np.isfinite(series.residual_kwh)
-    hours = float(energy.widths_us[balanced].sum()) / US_PER_HOUR
+def _bus_balance(plant: PlantView, tally: _Tally) -> BusBalance:
+    meter_id, meter, whole = tally.meter_id, plant.meters[tally.meter_id], tally.total()
+    hours = whole.balanced_share * tally.window_us / US_PER_HOUR
     residual_kw = None if whole.residual_kwh is None else whole.residual_kwh / hours
     band_percent = _band(meter.residual_low_percent, meter.residual_high_percent)
     band_kw = _band(meter.residual_low_kw, meter.residual_high_kw)
@@ -159,20 +198,8 @@ def _bus_balance(plant: PlantView, meter_id: int, energy: BalanceEnergy, *, with
         balanced_share=whole.balanced_share,
         bus_missing_share=whole.bus_missing_share,
         missing=sorted(whole.missing),
-        children=[_child(each, energy, series, whole) for each in children],
-        points=list(_points(energy, series)) if with_points else None,
-    )
-
-
-def _child(child: MeterRow, energy: BalanceEnergy, series: BalanceSeries, whole: BalanceTotal) -> ChildEnergy:
-    own: BusEnergy = energy.by_meter[child.meter_id]
-    balanced = np.isfinite(series.residual_kwh)
-    width = energy.widths_us / energy.widths_us.sum()
-    return ChildEnergy(
-        meter=child.key,
-        net_kwh=float(own.net_kwh[balanced].sum()) if balanced.any() else None,
-        coverage=float((width * own.coverage).sum()),
-        missing_share=whole.missing.get(child.key, 0.0),
+        children=tally.children(whole),
+        points=tally.points,
     )
 
 

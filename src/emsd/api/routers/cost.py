@@ -10,18 +10,19 @@ from typing import Annotated, Final, Literal, TypeAlias
 from fastapi import APIRouter, Depends, Query
 
 from emsd.api.asked_scope import AskedScope, ScopeAsked
-from emsd.api.cost_schemas import (
+from emsd.api.dependencies import CurrentConfiguration, Given
+from emsd.api.parameters import FromTime, TimeRange, ToTime, refuse, refuse_unknown_parameters, time_range
+from emsd.api.problems import problem_responses
+from emsd.api.schemas.cost import (
     BillAnswer,
     CostAnswer,
     CostRow,
+    DemandExcessBand,
     PeriodCostAnswer,
     PriceStretch,
     TariffAnswer,
     TariffEntry,
 )
-from emsd.api.dependencies import CurrentConfiguration, Given
-from emsd.api.parameters import FromTime, TimeRange, ToTime, refuse, refuse_unknown_parameters, time_range
-from emsd.api.problems import problem_responses
 from emsd.energy.cost import PriceCurve
 from emsd.energy.local_windows import local_windows, month_begin
 from emsd.energy.series import BUCKET_15M_US, floor_us
@@ -155,8 +156,13 @@ def _bill(month: MonthBill) -> BillAnswer:
         levies=made.levies,
         demand_basis=None if tariff is None else tariff.terms.demand_basis,
         demand_billed=made.demand_billed,
+        demand_kw=None if month.demand is None else month.demand.demand_kw,
         demand_at=None if month.demand is None else to_datetime(month.demand.from_us),
+        untrusted_blocks=None if tariff is None else month.untrusted_blocks,
+        contract_demand_kw=month.contract_demand_kw,
         demand_charge=made.demand_charge,
+        demand_excess_kw=made.demand_excess_kw,
+        demand_surcharge=made.demand_surcharge,
         power_factor=made.power_factor,
         reactive_kvarh=None if month.reactive is None else month.reactive.kvarh,
         reactive_source=None if month.reactive is None else month.reactive.source,
@@ -180,6 +186,11 @@ def _entry(tariff: TariffVersion, now: datetime) -> TariffEntry:
         in_force=tariff.is_valid_at(now),
         demand_basis=tariff.terms.demand_basis,
         demand_price_per_month=tariff.terms.demand_price_per_month,
+        demand_minimum_share=tariff.terms.demand_minimum_share,
+        demand_excess=[
+            DemandExcessBand(above_share_of_contract=each.above_share, price_factor=each.price_factor)
+            for each in tariff.terms.demand_excess
+        ],
         fixed_per_month=tariff.terms.fixed_per_month,
         tax_percent=tariff.terms.tax_percent,
     )

@@ -8,10 +8,10 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Depends, Query
 
 from emsd.api.asked_scope import AskedScope, ScopeAsked
-from emsd.api.demand_schemas import DemandAnswer, DemandForecastAnswer, DemandPeak, DemandRow, UntrustedBlock
 from emsd.api.dependencies import Given
 from emsd.api.parameters import FromTime, TimeRange, ToTime, refuse, refuse_unknown_parameters, time_range
 from emsd.api.problems import problem_responses
+from emsd.api.schemas.demand import DemandAnswer, DemandForecastAnswer, DemandPeak, DemandRow, UntrustedBlock
 from emsd.energy.demand import TRUSTED_COVERAGE, Demand
 from emsd.energy.demand_forecast import DemandForecast, Tail, block_begin_us, forecast_from_minutes
 from emsd.energy.demand_series import DemandSeries
@@ -19,6 +19,7 @@ from emsd.energy.local_windows import LocalWindow, WindowPer, local_windows, mon
 from emsd.energy.series import BUCKET_1M_US
 from emsd.energy.windows import settled_minute
 from emsd.readings import instant_us, to_datetime
+from emsd.store.contract_demand import ContractDemand, read_contract_demands, read_period_min
 from emsd.store.cost import contract_at
 from emsd.store.demand import (
     read_demand_blocks,
@@ -28,7 +29,6 @@ from emsd.store.demand import (
     summed_power_kw,
 )
 from emsd.store.reads import snapshot
-from emsd.store.tariff import ContractDemand, read_contract_demands, read_period_min
 
 __all__ = ["router"]
 
@@ -36,6 +36,8 @@ router = APIRouter(prefix="/api/v1", tags=["demand"], dependencies=[Depends(refu
 
 _LONGEST: Final = timedelta(days=3 * 366)
 _LONGEST_SLIDING: Final = timedelta(days=93)
+_MOST_SLIDING_MINUTES: Final = 10_000_000
+"""Minutes of all meters that are read for windows that slide: some ten seconds."""
 _MOST_UNTRUSTED: Final = 100
 
 
@@ -59,10 +61,12 @@ async def read_demand(
         contracts = await read_contract_demands(connection, site_id) if asked.kind == "site" else []
         span = _blocks(given, asked, from_, to, period_min, longest=_LONGEST_SLIDING if sliding else _LONGEST)
         bounds_us = instant_us(span.from_), instant_us(span.to)
-        blocks = await read_demand_blocks(connection, asked.meters.top, *bounds_us, period_min=period_min)
+        top, resting = asked.meters.top, asked.meters.resting
+        blocks = await read_demand_blocks(connection, top, *bounds_us, period_min=period_min, resting=resting)
         slid = None
         if sliding:
-            slid = await read_demand_sliding(connection, asked.meters.top, *bounds_us, period_min=period_min)
+            _refuse_too_many_minutes(len(top), span)
+            slid = await read_demand_sliding(connection, top, *bounds_us, period_min=period_min, resting=resting)
     untrusted = [place for place, share in enumerate(blocks.coverage.tolist()) if share < TRUSTED_COVERAGE]
     return DemandAnswer(
         scope=asked.kind,
@@ -99,7 +103,8 @@ async def forecast_demand(given: Given, asked: ScopeAsked) -> DemandForecastAnsw
         contracts = await read_contract_demands(connection, site_id) if asked.kind == "site" else []
         begin_us = block_begin_us(now_us, period_min * BUCKET_1M_US, plant.zone)
         running = await read_running_minutes(connection, meter_ids, settled_us)
-        gaps = {meter_id: plant.meters[meter_id].max_gap_s for meter_id in meter_ids}
+        resting = asked.meters.resting
+        gaps = {each: plant.meters[each].max_gap_s for each in meter_ids if each not in resting}
         tail = await read_tail(connection, gaps, settled_us, begin_us, now_us) if gaps else None
     if tail is None:
         # What a period that began after the last settled minute has drawn is not known yet; the one before still runs.
@@ -107,7 +112,7 @@ async def forecast_demand(given: Given, asked: ScopeAsked) -> DemandForecastAnsw
     contract_kw = contract_at(contracts, to_datetime(begin_us))
     found = None
     if meter_ids:
-        minute_kw = summed_power_kw(running, meter_ids)
+        minute_kw = summed_power_kw(running, meter_ids, resting=resting)
         found = forecast_from_minutes(
             minute_kw, settled_us, begin_us, period_min=period_min, contract_kw=contract_kw, tail=tail
         )
@@ -129,7 +134,9 @@ def _forecast(
         meters=asked.meter_keys,
         from_=to_datetime(begin_us),
         to=to_datetime(begin_us + period_min * BUCKET_1M_US),
-        until=to_datetime(settled_us if tail is None else tail.until_us),
+        until=to_datetime(
+            tail.until_us if tail else settled_us - (0 if found is None else found.assumed_min * BUCKET_1M_US)
+        ),
         source="intervals" if tail is None else "readings",
         energy_kwh=None if found is None else found.energy_kwh,
         present_kw=None if found is None else found.present_kw,
@@ -163,6 +170,13 @@ def _blocks(
     return time_range(
         from_, end, now=end, default=max(end - month, timedelta(minutes=period_min)), longest=longest, cure=cure
     )
+
+
+def _refuse_too_many_minutes(meters: int, span: TimeRange) -> None:
+    minutes = meters * int((span.to - span.from_) / timedelta(minutes=1))
+    if minutes > _MOST_SLIDING_MINUTES:
+        problem = f"windows that slide over {minutes:,} minutes of {meters} meters would take too long"
+        raise refuse("query.sliding", problem, "write sliding=false, or ask for a shorter range")
 
 
 def _row(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import groupby
 from typing import Annotated, get_args
 
 from fastapi import APIRouter, Depends, Query, Request
@@ -11,7 +13,7 @@ from emsd.api.dependencies import Configuration, CurrentConfiguration, Given
 from emsd.api.parameters import refuse, refuse_unknown_parameters
 from emsd.api.problems import problem_responses, raise_unknown
 from emsd.api.rolling import RollingAnswer, SumsCache, rolling_answer
-from emsd.api.schemas import (
+from emsd.api.schemas.common import (
     CarbonRolling,
     CarbonWindow,
     EnergyRolling,
@@ -20,7 +22,7 @@ from emsd.api.schemas import (
     FactorList,
     UsedFactor,
 )
-from emsd.energy.carbon import CarbonMethod, factor_at
+from emsd.energy.factors import CarbonFactor, CarbonMethod, factor_at
 from emsd.energy.rollup import RollingWindow
 from emsd.energy.windows import WINDOW_NAMES, WindowName
 from emsd.store.scopes import ScopeKind, keys_of_scope
@@ -100,7 +102,10 @@ async def rolling_carbon(answer: Annotated[RollingAnswer, Depends(_asked)]) -> C
 
 @router.get("/carbon/factors", summary="Carbon factors", tags=["carbon"], responses=problem_responses(422, 503))
 async def list_factors(given: Given, configuration: CurrentConfiguration) -> FactorList:
-    """Return every factor of the site's region, superseded versions included."""
+    """Return every factor by period of the site's region, superseded versions included.
+
+    Where a factor by the hour applies now (`emsd carbon factors list`), none of these is in force.
+    """
     return FactorList(factors=_factor_entries(given.now(), configuration))
 
 
@@ -109,6 +114,7 @@ def _factor_entries(now: datetime, configuration: Configuration) -> list[FactorE
         method: factor_at([each for each in configuration.factors if each.method == method], now)
         for method in get_args(CarbonMethod)
     }
+    in_force["location"] = configuration.location.at(now)
     return [
         FactorEntry(
             region=each.region,
@@ -135,12 +141,26 @@ def _carbon_window(window: RollingWindow, answer: RollingAnswer) -> CarbonWindow
         kg_co2=window.kg_co2,
         carbon_coverage=window.carbon_coverage,
         avoided_kg_co2=window.avoided_kg_co2,
-        factors=[
-            UsedFactor(
-                kg_per_kwh=each.kg_per_kwh, source=each.source, valid_from=each.valid_from, valid_to=each.valid_to
-            )
-            for each in window.factors
-        ],
+        factors=[_used(list(group)) for _, group in groupby(window.factors, key=_publication)],
+    )
+
+
+def _publication(factor: CarbonFactor) -> object:
+    """What factors of one series have in common; each by period is one of its own."""
+    return factor if factor.resolution == "period" else (factor.version, factor.source)
+
+
+def _used(factors: Sequence[CarbonFactor]) -> UsedFactor:
+    one = factors[0]
+    return UsedFactor(
+        region=one.region,
+        method=one.method,
+        version=one.version,
+        resolution=one.resolution,
+        kg_per_kwh=one.kg_per_kwh if one.resolution == "period" else None,
+        source=one.source,
+        valid_from=one.valid_from,
+        valid_to=factors[-1].valid_to,
     )
 
 

@@ -9,10 +9,10 @@ import structlog
 from fastapi import APIRouter, Depends
 
 from emsd.api.dependencies import CurrentConfiguration, Given
-from emsd.api.event_schemas import EventEntry, EventList, NewEvent
 from emsd.api.parameters import MeterKey, refuse, refuse_unknown_parameters
 from emsd.api.problems import Problem, problem_responses
 from emsd.api.routers.plant import meter_called
+from emsd.api.schemas.event import EventEntry, EventList, NewEvent
 from emsd.api.security import Writer
 from emsd.energy.events import CounterPair, EventKind, MeterEvent
 from emsd.errors import EventRefused

@@ -10,7 +10,9 @@ from fastapi import APIRouter, Depends, Path, Query
 
 from emsd.api.dependencies import CurrentConfiguration, Given
 from emsd.api.key_figures import AssetFigures, Per, figures_of, quarter_edges
-from emsd.api.kpi_schemas import (
+from emsd.api.parameters import FromTime, ToTime, refuse, refuse_unknown_parameters, time_range
+from emsd.api.problems import problem_responses, raise_unknown
+from emsd.api.schemas.kpi import (
     AssetKpiAnswer,
     AssetKpiSeries,
     KpiComparison,
@@ -20,8 +22,6 @@ from emsd.api.kpi_schemas import (
     KpiPeriod,
     KpiRank,
 )
-from emsd.api.parameters import FromTime, ToTime, refuse, refuse_unknown_parameters, time_range
-from emsd.api.problems import problem_responses, raise_unknown
 from emsd.energy.kpi import KPIS, KpiDefinition, kpis_of_kind
 from emsd.energy.series import datetime_from_us
 from emsd.store.kpi import AssetSources, read_sources
@@ -35,6 +35,8 @@ router = APIRouter(prefix="/api/v1", tags=["key figures"], dependencies=[Depends
 
 _LONGEST: Final = timedelta(days=400)
 _LONGEST_QUARTERS: Final = timedelta(days=10)
+_MOST_QUARTERS: Final = 1_000_000
+"""Quarter hours of all machines of a comparison, about 10 s of work."""
 _DEFAULT: Final = timedelta(days=1)
 _NOTHING: Final = AssetSources()
 
@@ -112,11 +114,18 @@ async def compare(
     )
     edges_us = quarter_edges(span.from_, span.to)
     kinds = definition.asset_kinds if asset_kind is None else (asset_kind,)
+    assets = [each for each in plant.assets.values() if each.kind in kinds]
+    if (quarters := len(assets) * (edges_us.size - 1)) > _MOST_QUARTERS:
+        raise refuse(
+            "query.from",
+            f"{len(assets):,} machines over this time are {quarters:,} quarter hours",
+            f"compare at most {_MOST_QUARTERS:,}: ask for a shorter time, or for one asset_kind",
+        )
     ranks: list[KpiRank] = []
     async with snapshot(given.pool, "compare key figures") as connection:
         sources = await read_sources(connection, given.site_id)
         production = await read_production(connection, given.site_id)
-        for asset in (each for each in plant.assets.values() if each.kind in kinds):
+        for asset in assets:
             known = sources.get(asset.asset_id, _NOTHING)
             (figures,) = await figures_of(
                 connection, known, asset.asset_id, [definition], edges_us, "total", plant.zone, production.idle_times

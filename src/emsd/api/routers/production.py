@@ -11,10 +11,11 @@ from fastapi import APIRouter, Depends, Query
 from emsd.api.dependencies import Given
 from emsd.api.parameters import FromTime, ToTime, refuse, refuse_unknown_parameters, time_range
 from emsd.api.problems import problem_responses
-from emsd.api.production_schemas import CountEntry, CountList, NewCounts, ProductEntry, ProductList, WrittenCounts
+from emsd.api.schemas.production import CountEntry, CountList, NewCounts, ProductEntry, ProductList, WrittenCounts
 from emsd.api.security import Writer
 from emsd.errors import UnknownProduct
-from emsd.store.production import NewCount, add_counts, list_counts, read_production
+from emsd.store.production import read_production
+from emsd.store.production_counts import NewCount, add_counts, list_counts
 from emsd.store.reads import snapshot
 
 __all__ = ["router"]
@@ -54,9 +55,10 @@ async def counts(
         from_, to, now=given.now(), default=_DEFAULT, longest=_LONGEST, cure=f"ask for at most {_LONGEST.days} days"
     )
     rows = await list_counts(
-        given.pool, given.site_id, span.from_, span.to, every_version=every_version, limit=_MOST_COUNTS
+        given.pool, given.site_id, span.from_, span.to, every_version=every_version, limit=_MOST_COUNTS + 1
     )
     return CountList(
+        more=len(rows) > _MOST_COUNTS,
         counts=[
             CountEntry(
                 external_id=row.external_id,
@@ -72,8 +74,8 @@ async def counts(
                 note=row.note,
                 recorded_at=row.recorded_at,
             )
-            for row in rows
-        ]
+            for row in rows[:_MOST_COUNTS]
+        ],
     )
 
 

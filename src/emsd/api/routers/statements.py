@@ -8,10 +8,10 @@ from typing import Annotated, TypeAlias
 
 from fastapi import APIRouter, Depends, Path, Response
 
-from emsd.api.carbon_schemas import ChangeEntry, StatementDetail, StatementList, StatementProof, StatementSummary
 from emsd.api.dependencies import Given
 from emsd.api.parameters import refuse_unknown_parameters
 from emsd.api.problems import problem_responses
+from emsd.api.schemas.statement import ChangeEntry, StatementDetail, StatementList, StatementProof, StatementSummary
 from emsd.signing import fingerprint_of
 from emsd.statements import changes_since, check_statement
 from emsd.store.statements import StatementRow, list_statements, statement_numbered

@@ -13,8 +13,8 @@ from fastapi import APIRouter, Depends, Query, Request, Response
 from emsd.api.asked_scope import ScopeAsked
 from emsd.api.dependencies import CurrentConfiguration, Given
 from emsd.api.parameters import FromTime, TimeRange, ToTime, refuse, refuse_unknown_parameters, time_range
+from emsd.api.schemas.sums import EnergySums
 from emsd.api.sums import FIGURES, Group, PeriodSums, SumsQuestion, groups_of, open_sums
-from emsd.api.sums_schemas import EnergySums
 from emsd.api.tables import Slots, TableResponse, accepted_format, file_name, table_responses
 from emsd.energy.period_sums import Per
 from emsd.energy.windows import local_day_bounds, settled_minute
@@ -54,7 +54,7 @@ async def _question(
         from_=span.from_,
         to=span.to,
         zone=plant.zone,
-        factors=[each for each in configuration.factors if each.method == "location"],
+        factors=configuration.location,
         basis=None if not carbon else "grid_import" if by == asked.kind == "site" else "consumption",
     )
 

@@ -56,15 +56,21 @@ def import_file(
 @app.command("measure")
 def measure(
     meter: Annotated[str, typer.Argument(help="Meter whose counter counted it, over Modbus or MQTT.")],
-    quantity: Annotated[str, typer.Argument(help="Its counter, such as pulse_1_total.")],
+    quantity: Annotated[str, typer.Argument(help="Its counter: gas_volume_m3, gas_mass_kg, pulse_1_total, ...")],
     database_url: DatabaseUrl,
     author: Author,
     substance: Annotated[str, typer.Option(help="Fuel, or gas that was lost.")],
     period: Annotated[str, typer.Option(help="A year or a month: 2026, 2026-03.")],
-    unit: Annotated[str, typer.Option(help="Unit of the amount, such as m3.")],
+    unit: Annotated[str | None, typer.Option(help="Unit of the amount; absent: the counter's own.")] = None,
     per_count: Annotated[str, typer.Option(help="Amount of one count, such as 0.01.")] = "1",
     kind: Annotated[Literal["fuel", "release"], typer.Option(help="What it is.")] = "fuel",
     area: Annotated[str | None, typer.Option(help="Key of the area.")] = None,
+    rollover_at: Annotated[
+        float | None, typer.Option(min=1, help="Where the counter begins again at 0, such as 1000000.")
+    ] = None,
+    most_per_hour: Annotated[
+        float | None, typer.Option(min=0.001, help="The most that it can count in an hour; more is a fault.")
+    ] = None,
     replace: Annotated[bool, typer.Option("--replace", help="Replace what is entered of this period.")] = False,
     site: Site = None,
 ) -> None:
@@ -73,20 +79,24 @@ def measure(
     from emsd.energy.ledger.exact import CONTEXT, decimal_text, exact
     from emsd.energy.windows import local_day_bounds
     from emsd.errors import SettingsError
+    from emsd.quantities import BY_NAME
     from emsd.store.activities import add_activities
     from emsd.store.counter_use import read_counter_use
 
     async def enter(pool: Pool, site_id: int) -> tuple[Entered, Activity]:
         zone = await zone_of(pool, site_id)
         from_, to = (local_day_bounds(day, zone)[0] for day in period_of(period))
-        use = await read_counter_use(pool, site_id, meter, quantity, from_, to)
+        use = await read_counter_use(
+            pool, site_id, meter, quantity, from_, to, rollover_at=rollover_at, most_per_hour=most_per_hour
+        )
         readings = ", ".join(
             f"{decimal_text(exact(value))} at {time.isoformat()}" for time, value in (use.first, use.last)
         )
         activity = Activity(
             reference=f"{meter} {quantity} {period}", version=1, kind=kind, substance=substance, period_from=from_,
             period_to=to, area=area, amount=CONTEXT.multiply(exact(use.counted), positive(per_count, "--per-count")),
-            unit=unit, document=f"meter {meter}, {quantity}: {readings}", author=author,
+            unit=BY_NAME[quantity].unit if unit is None else unit,
+            document=f"meter {meter}, {quantity}: {readings}", author=author,
             note=f"coverage {use.coverage:.3f}" + (f"; {', '.join(use.flags)}" if use.flags else ""),
         )  # fmt: skip
         for field, problem in check_activity(activity):
@@ -95,7 +105,8 @@ def measure(
         return entered, activity
 
     entered, activity = on_site(database_url, site, enter)
-    typer.echo(f"{entered} {activity.reference}: {activity.amount:f} {activity.unit} ({activity.document})")
+    amount = decimal_text(activity.amount)
+    typer.echo(f"{entered} {activity.reference}: {amount} {activity.unit} ({activity.document})")
 
 
 @app.command("list")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -20,10 +22,12 @@ from emsd.cli.carbon.common import (
     zone_of,
 )
 from emsd.cli.options import DatabaseUrl
+from emsd.cli.outcome import one_sentence
 from emsd.errors import SettingsError
 
 if TYPE_CHECKING:
-    from emsd.store.certificates import EventRow, InstrumentRow
+    from emsd.store.certificate_journal import EventRow, NewEventKind
+    from emsd.store.certificates import InstrumentRow
     from emsd.store.pool import Pool
 
 __all__ = ["app"]
@@ -42,7 +46,7 @@ Note: TypeAlias = Annotated[str, typer.Option(help="What else there is to say.")
 
 @app.command("add")
 def add(
-    serial: Annotated[str, typer.Argument(help="Number in the registry; each counts once.")],
+    serial: Annotated[str, typer.Argument(help="Number in the registry, the first of a batch; each counts once.")],
     database_url: DatabaseUrl,
     author: Author,
     kind: Annotated[Kind, typer.Option(help="What it is.")],
@@ -52,8 +56,9 @@ def add(
     produced_to: Annotated[str, typer.Option(help="First day after it.")],
     energy_source: Annotated[str, typer.Option(help="Such as solar, wind, hydro.")],
     document: Document,
+    last_serial: Annotated[str | None, typer.Option("--to-serial", help="The last number of a batch.")] = None,
     valid_to: Annotated[
-        str | None, typer.Option(help="First day on which it is worthless; absent: 2 years on.")
+        str | None, typer.Option(help="First day on which it is worthless; absent: 24 months on, 18 for go.")
     ] = None,
     kg_per_kwh: Annotated[str, typer.Option(help="Emissions of its energy [kgCO2/kWh].")] = "0",
     own_pv: Annotated[bool, typer.Option("--own-pv", help="It was issued for the site's own PV.")] = False,
@@ -76,10 +81,11 @@ def add(
             kg_per_kwh=positive(kg_per_kwh, "--kg-per-kwh"),
             produced_from=instant_of(produced_from, "--produced-from", zone),
             produced_to=end,
-            valid_to=valid_until(end) if valid_to is None else instant_of(valid_to, "--valid-to", zone),
+            valid_to=valid_until(kind, end) if valid_to is None else instant_of(valid_to, "--valid-to", zone),
             document=document,
             author=author,
             note=note,
+            last_serial=last_serial,
         )
         return await add_instrument(pool, site_id, new)
 
@@ -92,7 +98,10 @@ def list_all(database_url: DatabaseUrl, site: Site = None, as_json: AsJson = Fal
     """Show every certificate and contract with what is left of it."""
     from emsd.store.certificates import list_instruments
 
-    rows = on_site(database_url, site, list_instruments)
+    async def read(pool: Pool, site_id: int) -> tuple[list[InstrumentRow], ZoneInfo]:
+        return await list_instruments(pool, site_id), await zone_of(pool, site_id)
+
+    rows, zone = on_site(database_url, site, read)
     if as_json:
         print_json([_document(row) for row in rows])
         return
@@ -101,10 +110,11 @@ def list_all(database_url: DatabaseUrl, site: Site = None, as_json: AsJson = Fal
          "valid until"),
         [
             (
-                str(row.instrument_id), row.kind + (" (own PV)" if row.own_pv else ""), row.registry, row.serial,
+                str(row.instrument_id), row.kind + " (own PV)" * row.own_pv + " (void)" * row.is_void,
+                row.registry, row.serial if row.last_serial is None else f"{row.serial} to {row.last_serial}",
                 row.energy_source, f"{row.energy_mwh:f}", f"{row.retired_mwh:f}", f"{row.sold_mwh:f}",
                 f"{row.cancelled_mwh:f}", f"{row.left_mwh:f}",
-                f"{row.produced_from:%Y-%m-%d} to {row.produced_to:%Y-%m-%d}", f"{row.valid_to:%Y-%m-%d}",
+                f"{_day(row.produced_from, zone)} to {_day(row.produced_to, zone)}", _day(row.valid_to, zone),
             )
             for row in rows
         ],
@@ -114,15 +124,18 @@ def list_all(database_url: DatabaseUrl, site: Site = None, as_json: AsJson = Fal
 @app.command("journal")
 def journal(database_url: DatabaseUrl, site: Site = None, as_json: AsJson = False) -> None:
     """Show everything that was done with certificates and contracts, the oldest first."""
-    from emsd.store.certificates import list_events
+    from emsd.store.certificate_journal import list_events
 
-    rows = on_site(database_url, site, list_events)
+    async def read(pool: Pool, site_id: int) -> tuple[list[EventRow], ZoneInfo]:
+        return await list_events(pool, site_id), await zone_of(pool, site_id)
+
+    rows, zone = on_site(database_url, site, read)
     if as_json:
         print_json([{name: getattr(row, name) for name in row.__slots__} for row in rows])
         return
     print_table(
         ("entry", "No.", "what", "MWh", "for use", "on", "author", "document", "note"),
-        [_journal_row(row) for row in rows],
+        [_journal_row(row, zone) for row in rows],
     )
 
 
@@ -141,15 +154,9 @@ def retire(
     site: Site = None,
 ) -> None:
     """Use certificates or contracted energy for a period; a megawatt-hour can be used once."""
-
-    async def enter(pool: Pool, site_id: int) -> str:
-        zone = await zone_of(pool, site_id)
-        first, end = _use(period, from_, to)
-        times = instant_of(first, "--from", zone), instant_of(end, "--to", zone)
-        at = datetime.now(UTC) if on is None else instant_of(on, "--on", zone)
-        return await _do(pool, site_id, serial, "retire", mwh, at, author, document, note, times)
-
-    typer.echo(on_site(database_url, site, enter))
+    with one_sentence():
+        use = _use(period, from_, to)
+    _say_done(database_url, site, _Doing(serial, "retire", mwh, author, document, note, on, use))
 
 
 @app.command("sell")
@@ -163,11 +170,7 @@ def sell(
     site: Site = None,
 ) -> None:
     """Give certificates away; those of the site's own PV take its zero with them."""
-
-    async def enter(pool: Pool, site_id: int) -> str:
-        return await _do(pool, site_id, serial, "sell", mwh, datetime.now(UTC), author, document, note, None)
-
-    typer.echo(on_site(database_url, site, enter))
+    _say_done(database_url, site, _Doing(serial, "sell", mwh, author, document, note))
 
 
 @app.command("cancel")
@@ -181,11 +184,19 @@ def cancel(
     site: Site = None,
 ) -> None:
     """Take what is left out of use: expired, or cancelled by its registry."""
+    _say_done(database_url, site, _Doing(serial, "cancel", mwh, author, document, note))
 
-    async def enter(pool: Pool, site_id: int) -> str:
-        return await _do(pool, site_id, serial, "cancel", mwh, datetime.now(UTC), author, document, note, None)
 
-    typer.echo(on_site(database_url, site, enter))
+@app.command("void")
+def void(
+    serial: Called,
+    database_url: DatabaseUrl,
+    author: Author,
+    note: Annotated[str, typer.Option(help="Why.")],
+    site: Site = None,
+) -> None:
+    """Take back a certificate that was entered by mistake and not used; its serials are free to be entered rightly."""
+    _say_done(database_url, site, _Doing(serial, "void", None, author, "entered by mistake", note))
 
 
 @app.command("reverse")
@@ -197,7 +208,7 @@ def reverse(
     site: Site = None,
 ) -> None:
     """Take back an entry that should not have been made; both stay in the journal."""
-    from emsd.store.certificates import reverse_event
+    from emsd.store.certificate_journal import reverse_event
 
     number = on_site(
         database_url,
@@ -216,43 +227,62 @@ def _use(period: str | None, from_: str | None, to: str | None) -> tuple[str, st
     raise SettingsError("name the use with --for, or with --from and --to")
 
 
-async def _do(
-    pool: Pool,
-    site_id: int,
-    serial: str,
-    kind: Literal["retire", "sell", "cancel"],
-    mwh: str | None,
-    at: datetime,
-    author: str,
-    document: str,
-    note: str,
-    period: tuple[datetime, datetime] | None,
-) -> str:
-    from emsd.store.certificates import NewEvent, add_event, instrument_called
+@dataclass(frozen=True, slots=True)
+class _Doing:
+    """What a person wrote: without `mwh` all that is left, without `on` now; `use` of a retirement alone."""
 
-    row = await instrument_called(pool, site_id, serial)
-    amount = row.left_mwh if mwh is None else positive(mwh, "--mwh")
+    serial: str
+    kind: NewEventKind
+    mwh: str | None
+    author: str
+    document: str
+    note: str
+    on: str | None = None
+    use: tuple[str, str] | None = None
+
+
+def _say_done(database_url: str, site: int | None, doing: _Doing) -> None:
+    typer.echo(on_site(database_url, site, lambda pool, site_id: _do(pool, site_id, doing)))
+
+
+async def _do(pool: Pool, site_id: int, doing: _Doing) -> str:
+    from emsd.store.certificate_journal import NewEvent, add_event
+    from emsd.store.certificates import instrument_called
+
+    zone = await zone_of(pool, site_id)
+    row = await instrument_called(pool, site_id, doing.serial)
+    amount = row.left_mwh if doing.mwh is None else positive(doing.mwh, "--mwh")
+    use = (None, None) if doing.use is None else doing.use
     event = NewEvent(
         instrument_id=row.instrument_id,
-        kind=kind,
+        kind=doing.kind,
         energy_mwh=amount,
-        happened_at=at,
-        document=document,
-        author=author,
-        note=note,
-        period_from=None if period is None else period[0],
-        period_to=None if period is None else period[1],
+        happened_at=datetime.now(UTC) if doing.on is None else instant_of(doing.on, "--on", zone),
+        document=doing.document,
+        author=doing.author,
+        note=doing.note,
+        period_from=None if use[0] is None else instant_of(use[0], "--from", zone),
+        period_to=None if use[1] is None else instant_of(use[1], "--to", zone),
     )
     number = await add_event(pool, site_id, event)
-    return f"entry {number}: {kind} {amount:f} MWh of {row.kind} {row.serial}; {row.left_mwh - amount:f} MWh are left"
+    left = f"{row.left_mwh - amount:f} MWh are left"
+    return f"entry {number}: {doing.kind} {amount:f} MWh of {row.kind} {row.serial}; {left}"
 
 
-def _journal_row(row: EventRow) -> tuple[str, ...]:
+def _day(instant: datetime, zone: ZoneInfo) -> str:
+    """Return the local day of an instant; with its time where it is not the day's beginning."""
+    local = instant.astimezone(zone)
+    return f"{local:%Y-%m-%d}" if local.time() == time() else f"{local:%Y-%m-%d %H:%M}"
+
+
+def _journal_row(row: EventRow, zone: ZoneInfo) -> tuple[str, ...]:
     what = row.kind if row.reverses is None else f"reverse {row.reverses}"
-    use = "" if row.period_from is None else f"{row.period_from:%Y-%m-%d} to {row.period_to:%Y-%m-%d}"
+    use = ""
+    if row.period_from is not None and row.period_to is not None:
+        use = f"{_day(row.period_from, zone)} to {_day(row.period_to, zone)}"
     return (
         str(row.event_id), str(row.instrument_id), what + (" (taken back)" if row.is_reversed else ""),
-        f"{row.energy_mwh:f}", use, f"{row.happened_at:%Y-%m-%d}", row.author, row.document, row.note,
+        f"{row.energy_mwh:f}", use, _day(row.happened_at, zone), row.author, row.document, row.note,
     )  # fmt: skip
 
 

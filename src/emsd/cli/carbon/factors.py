@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeAlias
 
 import typer
 
@@ -17,6 +17,10 @@ __all__ = ["app"]
 
 app = typer.Typer(help="Emission factors by the hour.", no_args_is_help=True)
 
+Method: TypeAlias = Annotated[
+    Literal["location", "market", "residual"], typer.Option(help="Which of the site's factors they are.")
+]
+
 
 @app.command("import")
 def import_file(
@@ -24,9 +28,7 @@ def import_file(
     database_url: DatabaseUrl,
     author: Author,
     region: Annotated[str, typer.Option(help="Region, as the site's carbon_region names it.")],
-    method: Annotated[
-        Literal["location", "market", "residual"], typer.Option(help="Which of the site's factors they are.")
-    ] = "location",
+    method: Method = "location",
     resolution_minutes: Annotated[int, typer.Option(help="How long a row holds: 15, 30 or 60 minutes.")] = 60,
     allow_gaps: Annotated[bool, typer.Option("--allow-gaps", help="Let the yearly factor apply between rows.")] = False,
 ) -> None:
@@ -54,6 +56,22 @@ def import_file(
         typer.echo(f"{file.name} is version {version} of {region} ({method}) already")
 
 
+@app.command("withdraw")
+def withdraw(
+    version: Annotated[int, typer.Argument(help="Version, as `list` shows it.")],
+    database_url: DatabaseUrl,
+    author: Author,
+    region: Annotated[str, typer.Option(help="Region of the import.")],
+    note: Annotated[str, typer.Option(help="Why.")],
+    method: Method = "location",
+) -> None:
+    """Let an import that was a mistake count for nothing; what was stated with it stays as it is."""
+    from emsd.store.carbon_factors import withdraw_import
+
+    on_database(database_url, lambda pool: withdraw_import(pool, region, method, version, author=author, note=note))
+    typer.echo(f"version {version} of {region} ({method}) counts for nothing any more")
+
+
 @app.command("list")
 def list_all(database_url: DatabaseUrl, as_json: AsJson = False) -> None:
     """Show every import: region, method, version, hours, source file."""
@@ -67,7 +85,8 @@ def list_all(database_url: DatabaseUrl, as_json: AsJson = False) -> None:
         ("region", "method", "version", "hours", "from", "to", "file", "author", "imported [UTC]"),
         [
             (
-                row.region, row.method, str(row.version), f"{row.hours:,}", f"{row.first_at:%Y-%m-%d %H:%M}",
+                row.region, row.method, f"{row.version}" + " (withdrawn)" * row.is_withdrawn,
+                f"{row.hours:,}", f"{row.first_at:%Y-%m-%d %H:%M}",
                 f"{row.last_at:%Y-%m-%d %H:%M}", row.file_name, row.author, f"{row.recorded_at:%Y-%m-%d %H:%M}",
             )
             for row in rows

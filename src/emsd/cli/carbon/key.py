@@ -8,7 +8,6 @@ from typing import Annotated, TypeAlias
 import typer
 
 from emsd.cli.outcome import one_sentence
-from emsd.settings import load_settings
 
 __all__ = ["KeyFile", "app", "key_file"]
 
@@ -25,6 +24,8 @@ def key_file(given: Path | None) -> Path:
     Raises:
         SettingsError: a setting is wrong.
     """
+    from emsd.settings import load_settings
+
     return given if given is not None else load_settings().statement_key_place()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -96,6 +97,30 @@ def show(
         print_statement(row, _content(row))
 
 
+@app.command("export")
+def export(
+    number: Annotated[int, typer.Argument(metavar="ID", help="Number, as `list` shows.")],
+    database_url: DatabaseUrl,
+    folder: Annotated[Path, typer.Option("--to", help="Folder to write to.")] = Path(),
+    site: Site = None,
+) -> None:
+    """Write the signed document, its signature and the public key to files, for whoever checks it without emsd."""
+    from emsd.signing import public_key_pem
+    from emsd.store.statements import statement_numbered
+
+    row = on_site(database_url, site, lambda pool, site_id: statement_numbered(pool, site_id, number))
+    files = {"json": row.document, "sig": row.signature, "pem": public_key_pem(row.public_key)}
+    with one_sentence():
+        for ending, content in files.items():
+            path = folder / f"statement-{number}.{ending}"
+            try:
+                path.write_bytes(content)
+            except OSError as error:
+                raise SettingsError(f"{path} cannot be written ({error.strerror}); name another --to") from None
+    name = folder / f"statement-{number}"
+    typer.echo(f"openssl pkeyutl -verify -pubin -inkey {name}.pem -rawin -in {name}.json -sigfile {name}.sig")
+
+
 @app.command("verify")
 def verify(
     database_url: DatabaseUrl,
@@ -113,13 +138,13 @@ def verify(
     from emsd.statements import changes_since, check_statement
     from emsd.store.statements import list_statements
 
-    async def check(pool: Pool, site_id: int) -> list[tuple[StatementRow, Proof, list[Change]]]:
+    async def check(pool: Pool, site_id: int) -> list[tuple[StatementRow, Proof, list[Change] | None]]:
         rows = await list_statements(pool, site_id)
-        found = []
+        found: list[tuple[StatementRow, Proof, list[Change] | None]] = []
         for row in rows:
             if number in {None, row.statement_id}:
                 proof = await check_statement(row, rows)
-                changes = await changes_since(pool, row, now=datetime.now(UTC)) if live and proof.holds else []
+                changes = await changes_since(pool, row, now=datetime.now(UTC)) if live and proof.holds else None
                 found.append((row, proof, changes))
         return found
 

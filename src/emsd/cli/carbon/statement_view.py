@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
 
 import typer
 
@@ -18,24 +19,34 @@ if TYPE_CHECKING:
 __all__ = ["print_changes", "print_proof", "print_statement"]
 
 _LINES: Final = (
-    ("Grid import", "grid_import_kwh", "kWh"),
-    ("Own PV used on site", "pv_used_kwh", "kWh"),
-    ("Load", "load_kwh", "kWh"),
-    ("Scope 1", "scope1_kg", "t"),
-    ("Scope 2, location-based", "location_kg", "t"),
-    ("Scope 2, market-based", "market_kg", "t"),
-    ("Avoided (beside, not inside)", "avoided_kg", "t"),
-    ("Covered by certificates", "certificate_kwh", "kWh"),
-    ("Covered by contracts", "contract_kwh", "kWh"),
-    ("Coverage of the measurement", "coverage", "%"),
-    ("Estimated share", "estimated_share", "%"),
-    ("Energy with a location-based factor", "location_coverage", "%"),
-    ("Energy with a market-based factor", "market_coverage", "%"),
-    ("Self-consumption of own PV", "self_consumption", "%"),
-    ("Self-sufficiency", "self_sufficiency", "%"),
-    ("Renewable coverage", "renewable_coverage", "%"),
+    ("Grid import", "grid_import_kwh", "kWh", "estimated_import_kwh"),
+    ("Grid export", "grid_export_kwh", "kWh", "estimated_export_kwh"),
+    ("Yield of own PV", "generation_kwh", "kWh", "estimated_generation_kwh"),
+    ("Own PV used on site", "pv_used_kwh", "kWh", None),
+    ("Load", "load_kwh", "kWh", None),
+    ("Scope 1", "scope1_kg", "t", None),
+    ("Scope 2, location-based", "location_kg", "t", "estimated_location_kg"),
+    ("Scope 2, market-based", "market_kg", "t", "estimated_market_kg"),
+    ("Avoided (beside, not inside)", "avoided_kg", "t", None),
+    ("Covered by certificates", "certificate_kwh", "kWh", None),
+    ("Covered by contracts", "contract_kwh", "kWh", None),
+    ("By the supplier's factor", "supplier_kwh", "kWh", None),
+    ("By the residual mix", "residual_kwh", "kWh", None),
+    ("By the location-based factor, for want of another", "location_kwh", "kWh", None),
+    ("Own PV whose certificates were sold", "sold_pv_kwh", "kWh", None),
+    ("Time that was measured", "coverage", "%", None),
+    ("Time whose energy is known", "completeness", "%", None),
+    ("Energy that was estimated", "estimated_share", "%", None),
+    ("Energy with a location-based factor", "location_coverage", "%", None),
+    ("Energy with a market-based factor", "market_coverage", "%", None),
+    ("Self-consumption of own PV", "self_consumption", "%", None),
+    ("Self-sufficiency", "self_sufficiency", "%", None),
+    ("Renewable coverage", "renewable_coverage", "%", None),
 )
-_OF_MONTHS: Final = ("grid_import_kwh", "scope1_kg", "location_kg", "market_kg", "coverage", "renewable_coverage")
+"""What is shown, its unit, and which figure tells the part of it that was estimated."""
+_OF_MONTHS: Final = (
+    "grid_import_kwh", "scope1_kg", "location_kg", "market_kg", "coverage", "estimated_share", "renewable_coverage",
+)  # fmt: skip
 
 
 def print_statement(row: StatementRow, content: Statement) -> None:
@@ -46,11 +57,17 @@ def print_statement(row: StatementRow, content: Statement) -> None:
     if content.restates is not None:
         typer.echo(f"restates statement {content.restates.statement_id}: {content.restates.reason}")
     total = content.results.total
-    print_table(("figure", "value", "unit"), [(label, _cell(total, name, unit), unit) for label, name, unit in _LINES])
+    print_table(
+        ("figure", "value", "of it estimated", "unit"),
+        [
+            (label, _cell(total, name, unit), "" if estimated is None else _cell(total, estimated, unit), unit)
+            for label, name, unit, estimated in _LINES
+        ],
+    )
     chosen = [line for line in _LINES if line[1] in _OF_MONTHS]
     print_table(
-        ("month", *(f"{label} [{unit}]" for label, _, unit in chosen)),
-        [(month.name, *(_cell(month, name, unit) for _, name, unit in chosen)) for month in content.results.months],
+        ("month", *(f"{label} [{unit}]" for label, _, unit, _ in chosen)),
+        [(month.name, *(_cell(month, name, unit) for _, name, unit, _ in chosen)) for month in content.results.months],
         title="Months",
     )
     _print_factors(content.inputs)
@@ -59,8 +76,8 @@ def print_statement(row: StatementRow, content: Statement) -> None:
         typer.echo(f"missing: {sentence}")
 
 
-def print_proof(row: StatementRow, proof: Proof, changes: Sequence[Change], fingerprint: str | None) -> bool:
-    """Print whether a statement holds, and what has changed since; return whether it holds."""
+def print_proof(row: StatementRow, proof: Proof, changes: Sequence[Change] | None, fingerprint: str | None) -> bool:
+    """Print whether a statement holds, and what has changed since where that was looked up; return whether it holds."""
     problems = list(proof.problems)
     if fingerprint is not None and fingerprint != proof.fingerprint:
         problems.append(f"it was signed with the key {proof.fingerprint}")
@@ -68,7 +85,8 @@ def print_proof(row: StatementRow, proof: Proof, changes: Sequence[Change], fing
         typer.echo(f"statement {row.statement_id} does not hold: {problem}", err=True)
     if not problems:
         typer.echo(f"statement {row.statement_id} holds: digest, signature, chain, recomputation; {proof.fingerprint}")
-        print_changes(changes, "nothing that it rests on has changed since")
+        if changes is not None:
+            print_changes(changes, "nothing that it rests on has changed since")
     return not problems
 
 
@@ -81,12 +99,13 @@ def print_changes(changes: Sequence[Change], nothing: str) -> None:
 
 
 def _print_factors(inputs: LedgerInputs) -> None:
+    zone = ZoneInfo(inputs.site.time_zone)
     print_table(
         ("method", "region", "kg/kWh", "version", "valid from", "source"),
         [
             (
                 use.method, use.region, "by the hour" if use.kg_per_kwh is None else f"{use.kg_per_kwh:f}",
-                str(use.version), f"{use.valid_from:%Y-%m-%d}", use.source,
+                str(use.version), f"{use.valid_from.astimezone(zone):%Y-%m-%d}", use.source,
             )
             for column in (inputs.location, inputs.supplier, inputs.residual)
             for use in column.uses

@@ -19,6 +19,7 @@ from emsd.readings import instant_us
 from emsd.store.migrations import migrate
 from emsd.store.plant import sync_plant
 from emsd.store.pool import Pool
+from emsd.store.production_counts import NewCount, add_counts
 from emsd.store.readings import ReadingWriter
 from simulator import Disturbance, SimulatedPlant, history
 from simulator.truth import month_start
@@ -40,6 +41,9 @@ Report = Callable[[str, float | None], None]
 
 ONCALL_VARIABLE: Final = "EMSD_ONCALL_URL"
 _HISTORY_STEP_S: Final = 10
+_PROCESSED_M2: Final = 900.0
+"""Of each product at each stage in a day."""
+_GOOD_SHARE: Final = 0.95
 _DOOR_METER: Final = "cleanroom-climate"
 _DOOR_OPENS_AFTER_S: Final = 6.0
 _DOOR_OPEN_S: Final = 28.0
@@ -92,6 +96,8 @@ def write_plant(plant: Plant, loaded: LoadedPlant, path: Path) -> None:
     """Write the plant for the service; the on-call URL stays a variable, so no secret is in the file."""
     document: dict[str, Any] = plant.model_dump(mode="json", exclude_none=True)
     document["meters_csv"] = []
+    if "production" in document:
+        document["production"]["products_csv"] = []
     document["profile_folders"] = [str((loaded.path.parent / each).resolve()) for each in plant.profile_folders]
     for target in document["notification_targets"]:
         target["url"] = f"${{{ONCALL_VARIABLE}}}"
@@ -130,10 +136,31 @@ async def load_history(
             await writer.write(batch)
             written += len(batch)
             report("A day of readings", min(1.0, written / total))
+    await _count_production(pool, demo)
     accounting = PlantAccounting(pool, demo.loaded, meter_ids)
     report("Its intervals", None)
     await accounting.run_until_clean()
     return written
+
+
+async def _count_production(pool: Pool, demo: DemoPlant) -> None:
+    """Write what a day of the line would have made, so that its footprint can be looked at."""
+    plant = demo.loaded.plant
+    counts = [
+        NewCount(
+            external_id=f"demo-{product.key}-{stage}",
+            product=product.key,
+            from_time=demo.history_from,
+            to_time=demo.history_to,
+            units=round(_PROCESSED_M2 / product.area_m2),
+            good_units=round(_GOOD_SHARE * _PROCESSED_M2 / product.area_m2),
+            stage=stage,
+            note="invented for the demo",
+        )
+        for product in (plant.production.products if plant.production else ())
+        for stage in product.passes
+    ]
+    await add_counts(pool, plant.site.number, counts, author="demo")
 
 
 def free_port(preferred: int) -> int:

@@ -13,12 +13,13 @@ footprint     energy and emissions of stages -> products
 from emsd.energy.kpi.definitions import KPIS, KpiDefinition, kpis_of_kind
 from emsd.energy.kpi.figures import Quarters
 from emsd.energy.kpi.inputs import INPUTS, STORED_INPUTS, InputKind, Method, Offer
-from emsd.energy.kpi.periods import InputSeries, KpiValue, kpi_value
+from emsd.energy.kpi.periods import STANDSTILL_SHARE, InputSeries, KpiValue, kpi_value
 from emsd.energy.kpi.signals import Parts, Signal, count, integrate
 
 __all__ = [
     "INPUTS",
     "KPIS",
+    "STANDSTILL_SHARE",
     "STORED_INPUTS",
     "InputKind",
     "InputSeries",

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 from emsd.energy.kpi import figures
 from emsd.energy.kpi.chiller import KW_PER_RT
 from emsd.energy.kpi.figures import Quarters
 
-__all__ = ["ELECTRICAL_KINDS", "KPIS", "KpiDefinition", "kpis_of_kind"]
+__all__ = ["ELECTRICAL_KINDS", "KPIS", "KpiDefinition", "When", "kpis_of_kind"]
 
 ELECTRICAL_KINDS: Final = (
     "incomer",
@@ -26,6 +26,9 @@ ELECTRICAL_KINDS: Final = (
 )
 
 
+When: TypeAlias = Literal["always", "idle", "sun", "running"]
+
+
 @dataclass(frozen=True, slots=True)
 class KpiDefinition:
     """One key figure.
@@ -33,7 +36,8 @@ class KpiDefinition:
     formula, source  for people: what is computed, and who says so
     inputs, facts    what it needs of an asset; see `emsd.energy.kpi.inputs`
     compute          the figure of a period from its quarter hours, None where it has no value (nothing ran)
-    when             "idle": only while production rests; "sun": without the quarter hours known to be dark
+    when             "idle": only while production rests; "sun": without the quarter hours known to be dark; "running":
+                     without those in which the machine is known to stand still
     better           which way is better, for comparisons; None where neither is
     as_counted       a plain total: what was spread over gaps counts too, and short parts of a quarter hour
     """
@@ -47,7 +51,7 @@ class KpiDefinition:
     inputs: tuple[str, ...]
     compute: Callable[[Quarters], float | None]
     facts: tuple[str, ...] = ()
-    when: Literal["always", "idle", "sun"] = "always"
+    when: When = "always"
     better: Literal["higher", "lower"] | None = None
     as_counted: bool = False
 
@@ -63,6 +67,7 @@ _DEFINITIONS: Final = (
         ("chiller",),
         ("cooling_kwh", "energy_kwh"),
         figures.cop,
+        when="running",
         better="higher",
     ),
     KpiDefinition(
@@ -74,6 +79,7 @@ _DEFINITIONS: Final = (
         ("chiller",),
         ("cooling_kwh", "energy_kwh"),
         figures.kw_per_rt,
+        when="running",
         better="lower",
     ),
     KpiDefinition(
@@ -85,6 +91,7 @@ _DEFINITIONS: Final = (
         ("compressor",),
         ("energy_kwh", "air_nm3"),
         figures.specific_power,
+        when="running",
         better="lower",
     ),
     KpiDefinition(

@@ -86,10 +86,13 @@ def load_ratio(quarters: Quarters) -> float | None:
 
 
 def leak(quarters: Quarters) -> float | None:
-    """Return time under load over all time, of idle times [%]."""
-    if quarters.hours_h < quarters.least_hours_h:
-        return None
+    """Return time under load over all time, of idle times [%]; None for a machine that never was under load.
+
+    It was off, or another one kept the pressure: what leaks is not 0.
+    """
     loaded_h = quarters.total("loaded_h")
+    if quarters.hours_h < quarters.least_hours_h or loaded_h <= 0:
+        return None
     return compressor.leak_percent(loaded_h, quarters.hours_h - loaded_h)
 
 

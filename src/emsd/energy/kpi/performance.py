@@ -15,7 +15,9 @@ __all__ = ["Baseline", "Savings", "fit_baseline", "savings"]
 
 _MONTHLY_CV_PERCENT: Final = 15.0
 _MONTHLY_BIAS_PERCENT: Final = 5.0
-"""Limits for monthly models (ASHRAE Guideline 14-2014, 4.3.2.2); hourly ones are 30 % and 10 %."""
+_HOURLY_CV_PERCENT: Final = 30.0
+_HOURLY_BIAS_PERCENT: Final = 10.0
+"""Limits for monthly and for hourly models (ASHRAE Guideline 14-2014, 4.3.2.2)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,6 +42,11 @@ class Baseline:
     def is_fit_for_months(self) -> bool:
         """Whether it keeps ASHRAE 14's limits for monthly models: CV(RMSE) 15 %, bias +-5 %."""
         return self.cv_rmse_percent <= _MONTHLY_CV_PERCENT and abs(self.bias_percent) <= _MONTHLY_BIAS_PERCENT
+
+    @property
+    def is_fit_for_hours(self) -> bool:
+        """Whether it keeps ASHRAE 14's limits for hourly models: CV(RMSE) 30 %, bias +-10 %."""
+        return self.cv_rmse_percent <= _HOURLY_CV_PERCENT and abs(self.bias_percent) <= _HOURLY_BIAS_PERCENT
 
     def expected_kwh(self, drivers: NDArray[np.float64]) -> FloatArray:
         """Return the energy that the model expects [kWh], float64[n]; drivers float64[n] or [n, d]."""
@@ -67,7 +74,7 @@ def fit_baseline(energy_kwh: FloatArray, drivers: NDArray[np.float64]) -> Baseli
     """Return the least-squares model of energy, float64[n], by drivers, float64[n] or [n, d].
 
     Periods of which something is unknown (NaN) are left out. Raises ValueError when fewer periods are left than
-    parameters plus one, or the drivers do not vary independently of each other.
+    parameters plus one, the drivers do not vary independently of each other, or no energy was used.
     """
     columns = _columns(drivers)
     known = np.isfinite(energy_kwh) & np.isfinite(columns).all(axis=1)
@@ -80,6 +87,8 @@ def fit_baseline(energy_kwh: FloatArray, drivers: NDArray[np.float64]) -> Baseli
     parameters, *_ = np.linalg.lstsq(design, used, rcond=None)
     error = used - design @ parameters
     mean = float(np.mean(used))
+    if mean <= 0:
+        raise ValueError(f"the mean energy of the baseline is {mean:g} kWh; take periods in which some was used")
     spread = float(np.sum((used - mean) ** 2))
     return Baseline(
         intercept_kwh=float(parameters[0]),

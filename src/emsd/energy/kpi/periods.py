@@ -20,13 +20,22 @@ from emsd.energy.kpi.definitions import KpiDefinition
 from emsd.energy.kpi.figures import Quarters
 from emsd.energy.series import BoolArray, FloatArray
 
-__all__ = ["InputSeries", "KpiValue", "kpi_value"]
+__all__ = ["STANDSTILL_SHARE", "InputSeries", "KpiValue", "kpi_value"]
 
 TRUSTED_COVERAGE: Final = 0.5
 """A short bucket is trusted from this share on (OpenDSM, sufficiency of hourly data)."""
 
 _DARK_KWH_M2: Final = 0.02 * 0.25
 """Irradiation of a quarter hour at 20 W/m2, below which IEC 61724-1 leaves data out."""
+
+STANDSTILL_SHARE: Final = 0.01
+"""Share of its rated power below which a machine stands still: its controls and heaters take less.
+
+Water or air that drifts past the meter of a machine that is off is none of its work; over next to no energy it would be
+a coefficient of performance of thousands.
+"""
+
+_HOURS_PER_QUARTER: Final = 0.25
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -74,12 +83,11 @@ def kpi_value(
     `inputs` and `facts` hold everything that the definition names.
     """
     series = [inputs[name] for name in definition.inputs]
-    sun = inputs.get("irradiation_kwh_m2")
-    if definition.when == "sun" and sun is not None:
-        wanted = wanted & ~(sun.trusted & (np.nan_to_num(sun.value) < _DARK_KWH_M2))
+    is_empty = not wanted.any() and definition.when != "idle"
+    wanted = wanted & ~_left_out(definition, inputs, facts)
     asked = int(np.count_nonzero(wanted))
     if asked == 0:
-        return KpiValue(None, 0.0, _NOTHING_ASKED[definition.when])
+        return KpiValue(None, 0.0, _NOTHING_ASKED["always" if is_empty else definition.when])
     amounts = dict(zip(definition.inputs, map(_counted if definition.as_counted else _whole, series), strict=True))
     used = np.logical_and.reduce([wanted, *(np.isfinite(each) for each in amounts.values())])
     if not used.any():
@@ -94,11 +102,25 @@ def kpi_value(
     return KpiValue(value, coverage)
 
 
+def _left_out(
+    definition: KpiDefinition, inputs: Mapping[str, InputSeries], facts: Mapping[str, float]
+) -> BoolArray | np.bool_:
+    """Return which quarter hours are known to be no business of the key figure, bool[k]."""
+    sun, standstill_kw = inputs.get("irradiation_kwh_m2"), facts.get("standstill_kw")
+    if definition.when == "sun" and sun is not None:
+        return sun.trusted & (np.nan_to_num(sun.value) < _DARK_KWH_M2)
+    if definition.when == "running" and standstill_kw is not None:
+        energy_kwh = _whole(inputs["energy_kwh"])
+        return np.isfinite(energy_kwh) & (np.nan_to_num(energy_kwh) < standstill_kw * _HOURS_PER_QUARTER)
+    return np.False_
+
+
 _NO_VALUE: Final = "nothing ran or flowed that it could be related to, or too little for the counters' resolution"
 _NOTHING_ASKED: Final = {
     "always": "the period holds no quarter hour",
     "idle": "the period holds no idle time; the plant's production.idle_times say when production rests",
     "sun": "the sun did not shine",
+    "running": "the machine stood still",
 }
 
 

@@ -15,9 +15,9 @@ import numpy as np
 
 from emsd.energy.counters import CounterRules, increments
 from emsd.energy.intervals import spread
-from emsd.energy.series import US_PER_HOUR, US_PER_S, BoolArray, FloatArray, TimeArray, usable_samples
+from emsd.energy.series import US_PER_HOUR, US_PER_S, BoolArray, FloatArray, Increments, TimeArray, usable_samples
 
-__all__ = ["Parts", "Signal", "count", "integrate"]
+__all__ = ["Parts", "Signal", "count", "integrate", "parts_of"]
 
 _LEAST_SAMPLES: Final = 2
 
@@ -90,12 +90,18 @@ def count(time_us: TimeArray, counter: FloatArray, rules: CounterRules, edges_us
     """Return what a counter of any unit counted in the buckets between k + 1 ascending edges [us].
 
     The rules of energy counters apply (resets, rollovers, dips, glitches); their kW and kWh stand for the counter's
-    unit. What was counted over a gap longer than `rules.max_gap_s` is left out: its place in time is not known.
+    unit. See `parts_of`. Raises ValueError when the times descend.
+    """
+    return parts_of(increments(time_us, counter, rules), edges_us)
 
-    Raises ValueError when the times descend.
+
+def parts_of(counted: Increments, edges_us: TimeArray) -> Parts:
+    """Return what was counted in the buckets between k + 1 ascending edges [us].
+
+    What was counted over a gap longer than `max_gap_s` is left out: its place in time is not known.
     """
     edges_us = np.asarray(edges_us, dtype=np.int64)
-    buckets = spread(increments(time_us, counter, rules), edges_us)
+    buckets = spread(counted, edges_us)
     coverage = np.minimum(buckets.covered_s * US_PER_S / (edges_us[1:] - edges_us[:-1]), 1.0)
     measured = buckets.energy_kwh - buckets.estimated_kwh
     return Parts(np.where(coverage > 0, measured, np.nan), coverage)

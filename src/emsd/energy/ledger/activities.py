@@ -153,7 +153,7 @@ def resolve(activity: Activity, gwp_set: GwpSet) -> ResolvedActivity:
     if wrong:
         raise ValueError(f"activity {activity.reference}: {wrong}")
     if activity.kind == "fuel":
-        return _fuel(activity)
+        return _fuel(activity, gwp_set)
     amount = convert(activity.amount, activity.unit, "kg")
     if activity.kind == "release":
         term = _term(activity.substance, _ALL, gwp_set, "all of it is emitted")
@@ -171,15 +171,27 @@ def emitted_kg(resolved: ResolvedActivity, term: Term) -> Decimal:
     return CONTEXT.multiply(CONTEXT.multiply(used, term.kg_per_unit), passed)
 
 
-def _fuel(activity: Activity) -> ResolvedActivity:
+def _fuel(activity: Activity, gwp_set: GwpSet) -> ResolvedActivity:
     if activity.factor_kg_per_unit is not None:
-        factor, unit, source = activity.factor_kg_per_unit, activity.unit, activity.factor_source or ""
+        amount, unit = activity.amount, activity.unit
+        # What its publisher states is CO2e as a whole.
+        terms = [_burned("CO2", activity.factor_kg_per_unit, _ALL, activity.factor_source or "")]
     else:
         fuel = FUELS[activity.substance]
-        factor, unit, source = fuel.kg_co2_per_unit, fuel.unit, fuel.source
-    amount = convert(activity.amount, activity.unit, unit)
-    term = Term(gas="CO2", kg_per_unit=factor, abated_share=_NONE, destruction=_NONE, gwp=_ALL, source=source)
-    return ResolvedActivity(activity=activity, amount=amount, unit=unit, heel=_NONE, terms=(term,))
+        amount, unit = convert(activity.amount, activity.unit, fuel.unit), fuel.unit
+        terms = [
+            _burned(gas, kg, gwp100(gas, gwp_set), _source_of(fuel.source, gas, gwp_set))
+            for gas, kg in fuel.kg_per_unit.items()
+        ]
+    return ResolvedActivity(activity=activity, amount=amount, unit=unit, heel=_NONE, terms=tuple(terms))
+
+
+def _burned(gas: str, kg_per_unit: Decimal, gwp: Decimal, source: str) -> Term:
+    return Term(gas=gas, kg_per_unit=kg_per_unit, abated_share=_NONE, destruction=_NONE, gwp=gwp, source=source)
+
+
+def _source_of(source: str, gas: str, gwp_set: GwpSet) -> str:
+    return source if gas == "CO2" else f"{source}; GWP: {GWP_SOURCES[gwp_set]}"
 
 
 def _process_terms(activity: Activity, gwp_set: GwpSet) -> Iterator[Term]:
@@ -210,5 +222,5 @@ def _term(
         abated_share=abated,
         destruction=destruction,
         gwp=gwp100(gas, gwp_set),
-        source=f"{source}; GWP: {GWP_SOURCES[gwp_set]}",
+        source=_source_of(source, gas, gwp_set),
     )

@@ -9,38 +9,15 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from emsd.energy.carbon import CarbonFactor, CarbonMethod
+from emsd.energy.factors import CarbonMethod, FactorTimeline
 from emsd.energy.ledger.activities import Activity, resolve
-from emsd.energy.ledger.exact import exact
+from emsd.energy.ledger.columns import ColumnSums
 from emsd.energy.ledger.gwp import GwpSet
 from emsd.energy.ledger.inputs import Instrument, LedgerInputs, Matching, MeterColumn, MeterRole, Month, Site
-from emsd.energy.ledger.slots import (
-    FactorGrid,
-    HourlyFactor,
-    factor_column,
-    factor_grid,
-    local_months,
-    slot_starts,
-    slot_sums,
-)
-from emsd.energy.series import BUCKET_15M_US, US_PER_S, FloatArray, TimeArray, datetime_from_us
+from emsd.energy.ledger.slots import FactorGrid, factor_column, factor_grid, local_months, slot_starts
+from emsd.energy.series import TimeArray, datetime_from_us, datetime_to_us
 
-__all__ = ["Frame", "LedgerParts", "MeterEnergy", "build_inputs", "column_of", "frame_of"]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class MeterEnergy:
-    """Quarter hours of one meter, float64[k] each: energies [kWh], NaN where unknown, and coverage 0..1."""
-
-    meter_id: int
-    key: str
-    role: MeterRole
-    import_kwh: FloatArray
-    export_kwh: FloatArray
-    estimated_kwh: FloatArray
-    coverage: FloatArray
-    computed_at: datetime | None = None
-    versions: tuple[int, ...] = ()
+__all__ = ["Frame", "LedgerParts", "build_inputs", "frame_of", "sums_of"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,15 +25,14 @@ class LedgerParts:
     """What a ledger is built from, but for its meters.
 
     edges_us  int64[k + 1], the quarter hours that tile the period
-    factors   by method; `hours` likewise, for the same regions
+    factors   which factor of the site's regions applies when, by method
     """
 
     site: Site
     gwp_set: GwpSet
     matching: Matching
     edges_us: TimeArray
-    factors: Mapping[CarbonMethod, Sequence[CarbonFactor]]
-    hours: Mapping[CarbonMethod, Sequence[HourlyFactor]]
+    factors: Mapping[CarbonMethod, FactorTimeline]
     instruments: Sequence[Instrument]
     activities: Sequence[Activity]
 
@@ -79,18 +55,24 @@ def frame_of(parts: LedgerParts) -> Frame:
     """Return the slots into which the energy of the meters is summed."""
     from_, to = _period(parts)
     months = local_months(from_, to, ZoneInfo(parts.site.time_zone))
-    grids = (
-        _grid(parts, "location", parts.site.carbon_region),
-        _grid(parts, "market", parts.site.carbon_region),
-        _grid(parts, "residual", parts.site.residual_region),
-    )
+    grids = (_grid(parts, "location"), _grid(parts, "market"), _grid(parts, "residual"))
     cuts = [month.begins_at for month in months] + [cut for cut in _allocation_cuts(parts) if from_ < cut < to]
-    starts = slot_starts(parts.edges_us, grids, cuts, hourly=parts.matching == "hourly")
+    starts = slot_starts(parts.edges_us, grids, cuts)
     return Frame(months, *grids, starts)
 
 
-def build_inputs(parts: LedgerParts, frame: Frame, meters: Iterable[MeterColumn]) -> LedgerInputs:
-    """Return the inputs of a ledger; `meters` are made by `column_of` with the frame's slots.
+def sums_of(parts: LedgerParts, frame: Frame) -> dict[MeterRole, ColumnSums]:
+    """Return what meters are added to, by their role."""
+    begins_us = np.array([datetime_to_us(month.begins_at) for month in frame.months], dtype=np.int64)
+    month_starts = np.searchsorted(parts.edges_us[frame.starts], begins_us)
+    quarters = parts.edges_us.size - 1
+    return {role: ColumnSums(quarters, frame.starts, month_starts) for role in ("grid", "generation")}
+
+
+def build_inputs(
+    parts: LedgerParts, frame: Frame, sums: Mapping[MeterRole, ColumnSums], meters: Iterable[MeterColumn]
+) -> LedgerInputs:
+    """Return the inputs of a ledger; `meters` are what `sums` said of each one that was added.
 
     Raises:
         ValueError: an activity cannot be computed.
@@ -105,7 +87,9 @@ def build_inputs(parts: LedgerParts, frame: Frame, meters: Iterable[MeterColumn]
         matching=parts.matching,
         months=tuple(frame.months),
         edges=tuple(datetime_from_us(bound) for bound in bounds_us),
-        meters=tuple(meters),
+        grid=sums["grid"].column(),
+        generation=sums["generation"].column(),
+        meters=tuple(sorted(meters, key=lambda each: (each.role, each.meter_id))),
         location=factor_column(frame.location, frame.starts),
         supplier=factor_column(frame.supplier, frame.starts),
         residual=factor_column(frame.residual, frame.starts),
@@ -118,8 +102,8 @@ def _period(parts: LedgerParts) -> tuple[datetime, datetime]:
     return datetime_from_us(int(parts.edges_us[0])), datetime_from_us(int(parts.edges_us[-1]))
 
 
-def _grid(parts: LedgerParts, method: CarbonMethod, region: str) -> FactorGrid:
-    return factor_grid(parts.edges_us, parts.factors.get(method, ()), parts.hours.get(method, ()), region, method)
+def _grid(parts: LedgerParts, method: CarbonMethod) -> FactorGrid:
+    return factor_grid(parts.edges_us, parts.factors.get(method, FactorTimeline()))
 
 
 def _allocation_cuts(parts: LedgerParts) -> Iterator[datetime]:
@@ -131,20 +115,3 @@ def _allocation_cuts(parts: LedgerParts) -> Iterator[datetime]:
             if allocation.kind == "retire":
                 yield allocation.period_from
                 yield allocation.period_to
-
-
-def column_of(meter: MeterEnergy, starts: TimeArray) -> MeterColumn:
-    """Return the sums of a meter in the slots that begin at the quarter hours `starts`."""
-    covered_s = np.add.reduceat(meter.coverage * (BUCKET_15M_US / US_PER_S), starts)
-    estimated = np.add.reduceat(np.nan_to_num(meter.estimated_kwh), starts)
-    return MeterColumn(
-        meter_id=meter.meter_id,
-        key=meter.key,
-        role=meter.role,
-        computed_at=meter.computed_at,
-        versions=meter.versions,
-        import_kwh=slot_sums(meter.import_kwh, starts),
-        export_kwh=slot_sums(meter.export_kwh, starts),
-        estimated_kwh=tuple(exact(value) for value in estimated.tolist()),
-        covered_s=tuple(exact(value) for value in covered_s.tolist()),
-    )

@@ -83,7 +83,7 @@ def _energy(before: LedgerInputs, after: LedgerInputs) -> Iterator[Change]:
         if was is None or is_ is None:
             yield Change(name, None if was is None else "was counted", None if is_ is None else "is counted")
             continue
-        for direction in ("import_kwh", "export_kwh", "estimated_kwh"):
+        for direction in ("import_kwh", "export_kwh", "estimated_import_kwh", "estimated_export_kwh"):
             sums, sums_now = _monthly(before, was, direction), _monthly(after, is_, direction)
             for month in sorted(sums.keys() | sums_now.keys()):
                 one, other = sums.get(month), sums_now.get(month)
@@ -95,15 +95,7 @@ def _energy(before: LedgerInputs, after: LedgerInputs) -> Iterator[Change]:
 
 def _monthly(inputs: LedgerInputs, meter: MeterColumn, direction: str) -> dict[str, Decimal | None]:
     values: Sequence[Decimal | None] = getattr(meter, direction)
-    sums: dict[str, Decimal | None] = {}
-    for month in inputs.months:
-        known = [
-            value
-            for value, begin in zip(values, inputs.edges, strict=False)
-            if month.begins_at <= begin < month.ends_at and value is not None
-        ]
-        sums[month.name] = sum(known, Decimal(0)) if known else None
-    return sums
+    return {month.name: value for month, value in zip(inputs.months, values, strict=True)}
 
 
 def _same(one: Decimal | None, other: Decimal | None) -> bool:

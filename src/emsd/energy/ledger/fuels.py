@@ -1,4 +1,4 @@
-"""Carbon dioxide of fuels, each with its source, and the units in which amounts are written."""
+"""What fuels emit when they are burned, each with its source, and the units in which amounts are written."""
 
 from __future__ import annotations
 
@@ -33,12 +33,29 @@ UNITS: Final[Mapping[str, tuple[str, Decimal]]] = MappingProxyType({
 
 @dataclass(frozen=True, slots=True)
 class Fuel:
-    """A fuel: emissions of one unit of it when it is burned [kg CO2 / unit], and who published them."""
+    """A fuel: what one unit of it emits when it is burned [kg / unit], and who published that.
+
+    The Chinese guideline counts carbon dioxide alone; where a publication has methane and nitrous oxide, they count.
+    """
 
     name: str
     unit: str
     kg_co2_per_unit: Decimal
     source: str
+    kg_ch4_per_unit: Decimal | None = None
+    kg_n2o_per_unit: Decimal | None = None
+
+    @property
+    def kg_per_unit(self) -> dict[str, Decimal]:
+        """Emissions by gas [kg / unit]."""
+        gases = {"CO2": self.kg_co2_per_unit, "CH4": self.kg_ch4_per_unit, "N2O": self.kg_n2o_per_unit}
+        return {gas: kg for gas, kg in gases.items() if kg is not None}
+
+
+def _epa(name: str, unit: str, kg_co2: str, g_ch4: str, g_n2o: str) -> Fuel:
+    """Return a fuel of the EPA's tables, which give carbon dioxide in kilograms and the others in grams."""
+    ch4, n2o = (Decimal(grams).scaleb(-3) for grams in (g_ch4, g_n2o))
+    return Fuel(name, unit, Decimal(kg_co2), _EPA, ch4, n2o)
 
 
 def convert(amount: Decimal, unit: str, to_unit: str) -> Decimal:
@@ -68,7 +85,8 @@ _NDRC: Final = (
     "NDRC of China, Guidelines for Accounting and Reporting of Greenhouse Gas Emissions, Industrial Enterprises (2015),"
     " default values"
 )
-_EPA: Final = "US EPA, Emission Factors for Greenhouse Gas Inventories, Tables 1 and 2"
+_EPA: Final = "US EPA, Emission Factors for Greenhouse Gas Inventories (2022), Table 1, stationary combustion"
+"""Its methane and nitrous oxide are 40 CFR 98 Table C-2 (gas 1 and 0.1 g/MMBtu, petroleum 3 and 0.6) x heat."""
 
 FUELS: Final[Mapping[str, Fuel]] = MappingProxyType({
     fuel.name: fuel
@@ -76,9 +94,9 @@ FUELS: Final[Mapping[str, Fuel]] = MappingProxyType({
         # 38.931 MJ/m3 and 42.652 GJ/t; 15.3 and 20.2 t C/TJ; 99 and 98 % oxidised.
         Fuel("natural_gas_cn", "m3", _by_carbon("38.931", "15.3", "0.99", per_unit=1000), _NDRC),
         Fuel("diesel_cn", "t", _by_carbon("42.652", "20.2", "0.98", per_unit=1), _NDRC),
-        Fuel("diesel_us", "gal", Decimal("10.21"), _EPA),
-        Fuel("gasoline_us", "gal", Decimal("8.78"), _EPA),
-        Fuel("lpg_us", "gal", Decimal("5.68"), _EPA),
-        Fuel("natural_gas_us", "MMBtu", Decimal("53.06"), _EPA),
+        _epa("diesel_us", "gal", "10.21", "0.41", "0.08"),  # distillate fuel oil No. 2
+        _epa("gasoline_us", "gal", "8.78", "0.38", "0.08"),
+        _epa("lpg_us", "gal", "5.68", "0.28", "0.06"),
+        _epa("natural_gas_us", "MMBtu", "53.06", "1", "0.1"),
     )
 })  # fmt: skip

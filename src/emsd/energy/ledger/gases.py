@@ -55,6 +55,6 @@ PROCESSES: Final[Mapping[tuple[str, str], ProcessDefault]] = MappingProxyType({
 
 DESTRUCTION: Final[Mapping[str, Decimal]] = MappingProxyType({
     "NF3": Decimal("0.95"),
-    **dict.fromkeys(("CF4", "C2F6", "C3F8", "c-C4F8", "CHF3", "CH2F2", "SF6"), Decimal("0.90")),
+    **dict.fromkeys(("CF4", "C2F6", "C3F8", "c-C4F8", "CHF3", "SF6"), Decimal("0.90")),
 })  # fmt: skip
-"""Share of a gas that abatement destroys when nobody measured it; N2O has none, so its efficiency must be given."""
+"""Share of a gas that abatement destroys when nobody measured it; of others, as N2O and CH2F2, it must be given."""

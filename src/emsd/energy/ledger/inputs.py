@@ -1,21 +1,23 @@
 """Everything that makes a carbon ledger of one site and period, as it is frozen into a statement.
 
-Time is cut into slots: within one slot no factor, no local month and no bound of an allocation changes. With
-yearly factors a slot is a month, with hourly factors or hourly matching an hour.
+Time is cut into slots: within one slot no factor, no local month, no bound of an allocation and, with hourly matching,
+no hour of a certificate changes. With yearly factors a slot is a month, with hourly factors an hour.
 """
 
 from __future__ import annotations
 
+from decimal import Decimal, localcontext
 from typing import Literal, Self, TypeAlias
 
 from pydantic import model_validator
 
 from emsd.energy.ledger.activities import ResolvedActivity
-from emsd.energy.ledger.exact import Exact, Instant, Record
+from emsd.energy.ledger.exact import CONTEXT, Exact, Instant, Record
 from emsd.energy.ledger.gwp import GwpSet
 
 __all__ = [
     "Allocation",
+    "EnergyColumn",
     "FactorColumn",
     "FactorUse",
     "Instrument",
@@ -52,11 +54,33 @@ class Month(Record):
     ends_at: Instant
 
 
-class MeterColumn(Record):
-    """Sums of the intervals of one meter, one for each slot; None where nothing is known.
+class EnergyColumn(Record):
+    """Sums of intervals, one for each slot (of a meter: each month); energy is None where nothing is known.
+
+    import_kwh, export_kwh                      what is known best: measured, and estimates in long gaps
+    estimated_import_kwh, estimated_export_kwh  the part of it that was not measured: spread over gaps or estimated
+    due_s                                       time that was to be measured, of all meters that counted [s]
+    known_s                                     time of it whose energy is known, measured or not [s]
+    covered_s                                   time of it that was measured [s]
+    """
+
+    import_kwh: tuple[Exact | None, ...]
+    export_kwh: tuple[Exact | None, ...]
+    estimated_import_kwh: tuple[Exact, ...]
+    estimated_export_kwh: tuple[Exact, ...]
+    due_s: tuple[Exact, ...]
+    known_s: tuple[Exact, ...]
+    covered_s: tuple[Exact, ...]
+
+    def lengths(self) -> set[int]:
+        """Return how long the columns are; a sound one has one length."""
+        return {len(getattr(self, name)) for name in EnergyColumn.model_fields}
+
+
+class MeterColumn(EnergyColumn):
+    """Sums of one meter by month, while it spoke for the site.
 
     role         grid: a top meter of the site; generation: a meter of own PV
-    covered_s    measured time of each slot [s]
     computed_at  when the newest of these intervals was computed; None when there is none
     versions     versions of the computation that made them, as far as they are recorded
     """
@@ -66,10 +90,6 @@ class MeterColumn(Record):
     role: MeterRole
     computed_at: Instant | None
     versions: tuple[int, ...] = ()
-    import_kwh: tuple[Exact | None, ...]
-    export_kwh: tuple[Exact | None, ...]
-    estimated_kwh: tuple[Exact, ...]
-    covered_s: tuple[Exact, ...]
 
 
 class FactorUse(Record):
@@ -115,12 +135,14 @@ class Allocation(Record):
 class Instrument(Record):
     """A certificate or contract, and what was done with it.
 
+    serial  its number, or the first one of a batch up to last_serial
     own_pv  it was issued for the site's own PV: sold, it takes away the zero of the PV that was used
     """
 
     instrument_id: int
     registry: str
     serial: str
+    last_serial: str | None = None
     kind: str
     level: InstrumentLevel
     own_pv: bool
@@ -135,7 +157,10 @@ class Instrument(Record):
 
 
 class LedgerInputs(Record):
-    """All of it; `edges` are the k + 1 bounds of the k slots, which tile the period."""
+    """All of it; `edges` are the k + 1 bounds of the k slots, which tile the period.
+
+    grid, generation  sums of all meters of a role by slot; `meters` tell by month which meter they come from
+    """
 
     site: Site
     period_from: Instant
@@ -144,6 +169,8 @@ class LedgerInputs(Record):
     matching: Matching
     months: tuple[Month, ...]
     edges: tuple[Instant, ...]
+    grid: EnergyColumn
+    generation: EnergyColumn
     meters: tuple[MeterColumn, ...]
     location: FactorColumn
     supplier: FactorColumn
@@ -153,11 +180,23 @@ class LedgerInputs(Record):
 
     @model_validator(mode="after")
     def _fits(self) -> Self:
-        """Refuse columns that are not as long as there are slots."""
+        """Refuse columns that are not as long as there are slots, and slots that are not the sums of the meters."""
         slots = len(self.edges) - 1
-        columns = [(each.import_kwh, each.export_kwh, each.estimated_kwh, each.covered_s) for each in self.meters]
-        lengths = {len(part) for column in columns for part in column}
+        lengths = self.grid.lengths() | self.generation.lengths()
         lengths |= {len(each.kg_per_kwh) for each in (self.location, self.supplier, self.residual)}
         if slots < 1 or lengths != {slots}:
             raise ValueError(f"there are {slots} slots, and columns of {sorted(lengths)}")
+        of_meters = {length for meter in self.meters for length in meter.lengths()}
+        if of_meters - {len(self.months)}:
+            raise ValueError(f"there are {len(self.months)} months, and meters with {sorted(of_meters)}")
+        for role, column in (("grid", self.grid), ("generation", self.generation)):
+            meters = [each for each in self.meters if each.role == role]
+            for name in EnergyColumn.model_fields:
+                if _total(getattr(column, name)) != sum(_total(getattr(each, name)) for each in meters):
+                    raise ValueError(f"{name} of the {role} meters is not the sum of its meters")
         return self
+
+
+def _total(values: tuple[Decimal | None, ...]) -> Decimal:
+    with localcontext(CONTEXT):
+        return sum((each for each in values if each is not None), Decimal(0))

@@ -1,7 +1,8 @@
 """Which certificate or contract covers which kilowatt-hour.
 
-An allocation counts in a ledger with the share of its period that lies in the ledger's. Within it, it covers use in
-proportion to what is not covered yet, and what exceeds the use is surplus: it covers nothing.
+An allocation counts in a ledger with the share of its time that lies in the ledger's: of the period that it was retired
+for, or with hourly matching of that part of it in which it was produced. Within it, it covers use in proportion to what
+is not covered yet, and what exceeds the use is surplus: it covers nothing.
 """
 
 from __future__ import annotations
@@ -56,13 +57,18 @@ def match(inputs: LedgerInputs, level: InstrumentLevel, uncovered_kwh: list[Deci
         matched = Matched(instrument)
         is_too_coarse = inputs.matching == "hourly" and instrument.produced_to - instrument.produced_from > _HOUR
         for allocation in retired:
-            available = _in_period(allocation.energy_kwh, allocation.period_from, allocation.period_to, inputs)
+            from_, to = _time_of(inputs, instrument, allocation)
+            is_elsewhere = from_ >= to
+            if is_elsewhere:
+                from_, to = allocation.period_from, allocation.period_to
+            available = _in_period(allocation.energy_kwh, from_, to, inputs)
             matched.available_kwh += available
             if is_too_coarse:
                 matched.reason = "was produced over more than an hour, and matching is hourly"
+            elif is_elsewhere:
+                matched.reason = "was produced outside the period that it was retired for, and matching is hourly"
             else:
-                slots = _slots_of(inputs, instrument, allocation)
-                _cover(matched.by_slot, available, slots, uncovered_kwh)
+                _cover(matched.by_slot, available, _inside(inputs.edges, from_, to), uncovered_kwh)
         if retired:
             found.append(matched)
     return found
@@ -95,11 +101,12 @@ def _in_period(energy_kwh: Decimal, from_: datetime, to: datetime, inputs: Ledge
     return CONTEXT.divide(CONTEXT.multiply(energy_kwh, part), whole)
 
 
-def _slots_of(inputs: LedgerInputs, instrument: Instrument, allocation: Allocation) -> range:
+def _time_of(inputs: LedgerInputs, instrument: Instrument, allocation: Allocation) -> tuple[datetime, datetime]:
+    """Return the time whose use an allocation covers."""
     from_, to = allocation.period_from, allocation.period_to
     if inputs.matching == "hourly":
-        from_, to = max(from_, instrument.produced_from), min(to, instrument.produced_to)
-    return _inside(inputs.edges, from_, to)
+        return max(from_, instrument.produced_from), min(to, instrument.produced_to)
+    return from_, to
 
 
 def _inside(edges: Sequence[datetime], from_: datetime, to: datetime) -> range:

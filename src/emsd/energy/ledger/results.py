@@ -13,7 +13,9 @@ class Figures(Record):
 
     name                  2026-03, or total
     coverage              share of the time for which the grid meters have measurements; generation_coverage of the PV's
-    estimated_share       share of the grid energy that was spread over gaps or estimated
+    completeness          share of the time for which their energy is known, measured or estimated
+    estimated_share       share of the grid energy, import and export, that was spread over gaps or estimated
+    estimated_...         the part of the line of that name that was not measured; of emissions, the part of its energy
     load_kwh              what was used: from the grid and of own PV
     location_kg           Scope 2, location-based; location_coverage is the share of its energy that had a factor
     market_kg             Scope 2, market-based, made of the energies by level: certificate, contract, supplier,
@@ -32,7 +34,13 @@ class Figures(Record):
     load_kwh: Exact | None
     coverage: Exact | None
     generation_coverage: Exact | None
+    completeness: Exact | None
     estimated_share: Exact | None
+    estimated_import_kwh: Exact
+    estimated_export_kwh: Exact
+    estimated_generation_kwh: Exact
+    estimated_location_kg: Exact
+    estimated_market_kg: Exact
     scope1_kg: Exact | None
     location_kg: Exact | None
     location_coverage: Exact | None

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final, Literal, TypeAlias
 
+from emsd.energy.ledger.exact import CONTEXT
 from emsd.energy.ledger.inputs import LedgerInputs, MeterRole
 from emsd.energy.ledger.matching import Matched, match, sold_pv
 
@@ -26,15 +27,25 @@ _ZERO: Final = Decimal(0)
 
 @dataclass(slots=True)
 class Slot:
-    """Energy [kWh] and emissions [kg] of one slot; None is unknown. covered_s counts each meter's measured time."""
+    """Energy [kWh] and emissions [kg] of one slot; None is unknown.
 
-    length_s: Decimal
-    import_kwh: Decimal | None = None
-    export_kwh: Decimal | None = None
-    generation_kwh: Decimal | None = None
-    estimated_kwh: Decimal = _ZERO
-    covered_s: Decimal = _ZERO
-    generation_covered_s: Decimal = _ZERO
+    estimated_...         the part of it that was not measured
+    due_s, known_s, ...   of each meter, added up; see `emsd.energy.ledger.inputs.EnergyColumn`
+    is_export_metered     whether any grid meter counts what leaves the site, now or at another time of the period
+    """
+
+    import_kwh: Decimal | None
+    export_kwh: Decimal | None
+    generation_kwh: Decimal | None
+    estimated_import_kwh: Decimal
+    estimated_export_kwh: Decimal
+    estimated_generation_kwh: Decimal
+    due_s: Decimal
+    known_s: Decimal
+    covered_s: Decimal
+    generation_due_s: Decimal
+    generation_covered_s: Decimal
+    is_export_metered: bool
     location_kg: Decimal | None = None
     market_kg: Decimal = _ZERO
     avoided_kg: Decimal | None = None
@@ -43,10 +54,17 @@ class Slot:
 
     @property
     def pv_used_kwh(self) -> Decimal | None:
-        """Yield of own PV less what went to the grid [kWh]."""
-        if self.generation_kwh is None:
+        """Yield of own PV less what went to the grid [kWh]; unknown where that is metered, but not known now."""
+        if self.generation_kwh is None or (self.export_kwh is None and self.is_export_metered):
             return None
         return max(_ZERO, self.generation_kwh - (self.export_kwh or _ZERO))
+
+    @property
+    def estimated_part(self) -> Decimal:
+        """Share 0..1 of the import that was not measured."""
+        if not self.import_kwh or not self.estimated_import_kwh:
+            return _ZERO
+        return CONTEXT.divide(self.estimated_import_kwh, self.import_kwh)
 
 
 @dataclass(slots=True)
@@ -79,19 +97,25 @@ def scope2(inputs: LedgerInputs) -> Scope2:
 
 
 def _energy(inputs: LedgerInputs) -> list[Slot]:
-    bounds = zip(inputs.edges[:-1], inputs.edges[1:], strict=True)
-    slots = [Slot(Decimal(str((end - begin).total_seconds()))) for begin, end in bounds]
-    for meter in inputs.meters:
-        for place, slot in enumerate(slots):
-            if meter.role == "grid":
-                slot.import_kwh = _plus(slot.import_kwh, meter.import_kwh[place])
-                slot.export_kwh = _plus(slot.export_kwh, meter.export_kwh[place])
-                slot.estimated_kwh += meter.estimated_kwh[place]
-                slot.covered_s += meter.covered_s[place]
-            else:
-                slot.generation_kwh = _plus(slot.generation_kwh, meter.export_kwh[place])
-                slot.generation_covered_s += meter.covered_s[place]
-    return slots
+    grid, generation = inputs.grid, inputs.generation
+    is_export_metered = any(each is not None for each in grid.export_kwh)
+    return [
+        Slot(
+            import_kwh=grid.import_kwh[place],
+            export_kwh=grid.export_kwh[place],
+            generation_kwh=generation.export_kwh[place],
+            estimated_import_kwh=grid.estimated_import_kwh[place],
+            estimated_export_kwh=grid.estimated_export_kwh[place],
+            estimated_generation_kwh=generation.estimated_export_kwh[place],
+            due_s=grid.due_s[place],
+            known_s=grid.known_s[place],
+            covered_s=grid.covered_s[place],
+            generation_due_s=generation.due_s[place],
+            generation_covered_s=generation.covered_s[place],
+            is_export_metered=is_export_metered,
+        )
+        for place in range(len(inputs.edges) - 1)
+    ]
 
 
 def _by_factor(inputs: LedgerInputs, slot: Slot, place: int, kwh: Decimal, levels: Iterable[Level]) -> None:
@@ -120,9 +144,3 @@ def _pv(inputs: LedgerInputs, slots: list[Slot]) -> None:
 
 def _count(inputs: LedgerInputs, role: MeterRole) -> int:
     return sum(meter.role == role for meter in inputs.meters)
-
-
-def _plus(one: Decimal | None, other: Decimal | None) -> Decimal | None:
-    if one is None or other is None:
-        return other if one is None else one
-    return one + other

@@ -11,24 +11,13 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from numpy.typing import NDArray
 
-from emsd.energy.carbon import CarbonFactor
+from emsd.energy.factors import CarbonFactor, FactorTimeline
 from emsd.energy.ledger.exact import exact
 from emsd.energy.ledger.inputs import FactorColumn, FactorUse, Month
-from emsd.energy.series import BUCKET_15M_US, US_PER_HOUR, TimeArray, ceil_us, datetime_to_us
+from emsd.energy.series import BUCKET_15M_US, TimeArray, ceil_us, datetime_to_us
 from emsd.energy.windows import local_day_bounds
 
-__all__ = ["FactorGrid", "HourlyFactor", "factor_column", "factor_grid", "local_months", "slot_starts", "slot_sums"]
-
-
-@dataclass(frozen=True, slots=True)
-class HourlyFactor:
-    """A factor [kg/kWh] of [begins_at, ends_at), both on quarter hours; of several the highest version counts."""
-
-    begins_at: datetime
-    ends_at: datetime
-    kg_per_kwh: Decimal
-    version: int
-    source: str
+__all__ = ["FactorGrid", "factor_column", "factor_grid", "local_months", "slot_starts"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,75 +45,53 @@ def _next_month(day: date) -> date:
     return (datetime.combine(day, time()) + timedelta(days=32)).date().replace(day=1)
 
 
-def factor_grid(
-    edges_us: TimeArray, factors: Sequence[CarbonFactor], hours: Sequence[HourlyFactor], region: str, method: str
-) -> FactorGrid:
-    """Return the factor of every quarter hour: the hourly one where there is one, else the one of the period.
+def factor_grid(edges_us: TimeArray, timeline: FactorTimeline) -> FactorGrid:
+    """Return the factor of every quarter hour: the one that applies at its beginning.
 
-    Of several the highest version counts, among equal versions the one that is valid since latest. A validity that does
-    not begin on a quarter hour counts from the next one.
+    A series by the hour is one publication, whatever the number of its hours.
     """
+    places = timeline.places_at(edges_us[:-1])
+    of_series: dict[tuple[int, str], list[CarbonFactor]] = {}
+    for factor in timeline:
+        if factor.resolution == "hour":
+            of_series.setdefault((factor.version, factor.source), []).append(factor)
     uses: list[FactorUse] = []
+    use_of_series: dict[tuple[int, str], int] = {}
     entries: list[tuple[int, Decimal]] = []
-    entry = np.full(edges_us.size - 1, -1, dtype=np.int64)
-    for factor in sorted(factors, key=lambda each: (each.version, each.valid_from)):
-        kg = exact(factor.kg_per_kwh)
-        uses.append(_period_use(factor, kg))
-        entry[_places(edges_us, factor.valid_from, factor.valid_to)] = len(entries)
-        entries.append((len(uses) - 1, kg))
-    by_series: dict[tuple[int, str], list[HourlyFactor]] = {}
-    for hour in sorted(hours, key=lambda each: (each.version, each.begins_at)):
-        by_series.setdefault((hour.version, hour.source), []).append(hour)
-    for (version, source), of_series in sorted(by_series.items(), key=lambda each: each[0][0]):
-        uses.append(_hour_use(of_series, version, source, region, method))
-        for hour in of_series:
-            entry[_places(edges_us, hour.begins_at, hour.ends_at)] = len(entries)
-            entries.append((len(uses) - 1, hour.kg_per_kwh))
-    return FactorGrid(tuple(uses), tuple(entries), entry)
+    for factor in timeline:
+        series = factor.version, factor.source
+        if factor.resolution == "period":
+            uses.append(_use([factor]))
+            use = len(uses) - 1
+        elif series in use_of_series:
+            use = use_of_series[series]
+        else:
+            uses.append(_use(of_series[series]))
+            use = use_of_series[series] = len(uses) - 1
+        entries.append((use, exact(factor.kg_per_kwh)))
+    return FactorGrid(tuple(uses), tuple(entries), places)
 
 
-def _places(edges_us: TimeArray, from_: datetime, to: datetime | None) -> slice:
-    first = np.searchsorted(edges_us, ceil_us(datetime_to_us(from_), BUCKET_15M_US))
-    last = edges_us.size if to is None else np.searchsorted(edges_us, ceil_us(datetime_to_us(to), BUCKET_15M_US))
-    return slice(int(first), int(last))
-
-
-def _period_use(factor: CarbonFactor, kg: Decimal) -> FactorUse:
+def _use(factors: Sequence[CarbonFactor]) -> FactorUse:
+    one, ends = factors[0], [each.valid_to for each in factors if each.valid_to is not None]
     return FactorUse(
-        region=factor.region,
-        method=factor.method,
-        resolution="period",
-        version=factor.version,
-        source=factor.source,
-        valid_from=factor.valid_from,
-        valid_to=factor.valid_to,
-        kg_per_kwh=kg,
+        region=one.region,
+        method=one.method,
+        resolution=one.resolution,
+        version=one.version,
+        source=one.source,
+        valid_from=min(each.valid_from for each in factors),
+        valid_to=max(ends, default=None),
+        kg_per_kwh=exact(one.kg_per_kwh) if one.resolution == "period" else None,
     )
 
 
-def _hour_use(of_series: Sequence[HourlyFactor], version: int, source: str, region: str, method: str) -> FactorUse:
-    return FactorUse(
-        region=region,
-        method=method,
-        resolution="hour",
-        version=version,
-        source=source,
-        valid_from=min(each.begins_at for each in of_series),
-        valid_to=max(each.ends_at for each in of_series),
-        kg_per_kwh=None,
-    )
-
-
-def slot_starts(
-    edges_us: TimeArray, grids: Iterable[FactorGrid], cuts: Iterable[datetime], *, hourly: bool
-) -> TimeArray:
+def slot_starts(edges_us: TimeArray, grids: Iterable[FactorGrid], cuts: Iterable[datetime]) -> TimeArray:
     """Return the places, int64[s], of the quarter hours at which a slot begins; the first is 0."""
     begins = np.zeros(edges_us.size - 1, dtype=bool)
     begins[:1] = True
     for grid in grids:
         begins[1:] |= grid.entry[1:] != grid.entry[:-1]
-    if hourly:
-        begins |= edges_us[:-1] % US_PER_HOUR == 0
     for cut in cuts:
         place = int(np.searchsorted(edges_us, ceil_us(datetime_to_us(cut), BUCKET_15M_US)))
         if place < begins.size:
@@ -142,11 +109,3 @@ def factor_column(grid: FactorGrid, starts: TimeArray) -> FactorColumn:
         use=tuple(None if each is None else place_of[each[0]] for each in entries),
         kg_per_kwh=tuple(None if each is None else each[1] for each in entries),
     )
-
-
-def slot_sums(values: NDArray[np.float64], starts: TimeArray) -> tuple[Decimal | None, ...]:
-    """Return the sum of the known values of each slot; None where none is known."""
-    known = ~np.isnan(values)
-    sums = np.add.reduceat(np.where(known, values, 0.0), starts)
-    counts = np.add.reduceat(known.astype(np.int64), starts)
-    return tuple(exact(total) if count else None for total, count in zip(sums.tolist(), counts.tolist(), strict=True))

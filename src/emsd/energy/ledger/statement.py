@@ -29,6 +29,7 @@ FORM: Final = "emsd carbon statement 1"
 class Methods(Record):
     """What the figures are, in words."""
 
+    energy: str
     location_based: str
     market_based: str
     scope1: str
@@ -137,7 +138,14 @@ def _methods(inputs: LedgerInputs) -> Methods:
             "GHG Protocol Scope 2 Guidance: certificates, then contracts, then the supplier's factor, then the residual"
             f" mix of {site.residual_region}, else the location-based factor; matched {inputs.matching}"
         ),
-        scope1="IPCC 2019 Refinement, volume 3, chapter 6, Tier 2a for process gases; amount x factor for fuels",
+        scope1=(
+            "IPCC 2019 Refinement, volume 3, chapter 6, Tier 2a for process gases; amount x factor for fuels, with"
+            " methane and nitrous oxide where the publication has them; losses as they are"
+        ),
+        energy=(
+            "15-minute intervals of the meters that spoke for the site at the time; gaps of up to an hour are spread"
+            " evenly, longer ones estimated by like days; estimated parts are stated beside every line"
+        ),
         avoided="own PV used on site and not sold x location-based factor; beside the inventory, never inside",
         gwp=f"{inputs.gwp_set}, 100 years: {GWP_SOURCES[inputs.gwp_set]}",
     )

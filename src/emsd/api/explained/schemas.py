@@ -1,4 +1,4 @@
-"""What the API answers when it is asked why a figure is what it is."""
+"""What an explanation of energy has beyond any other: the readings of each meter, its gaps, its sum."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from emsd.api.explained.form import Explanation
 from emsd.energy.carbon import CarbonMethod
 from emsd.energy.rollup import CarbonBasis
 from emsd.store.scopes import ScopeKind
@@ -103,9 +104,16 @@ class ExplainedDirection(_Answer):
     """Import or export of one meter, computed again from its raw readings."""
 
     direction: Literal["import", "export"]
-    source: Literal["counter", "power", "virtual"] = Field(description="What the energy was made of.")
-    figure_kwh: float | None = Field(description="From the raw readings, now [kWh]; null: nothing is known.")
-    estimated_kwh: float = Field(description="The part of it that was spread over gaps [kWh].")
+    source: Literal["counter", "power", "virtual", "unknown"] = Field(
+        description="What the energy was made of; unknown: no rules are recorded by which the meter was accounted."
+    )
+    figure_kwh: float | None = Field(
+        description="From the raw readings, now, or from the intervals of a virtual meter's inputs [kWh]; null: "
+        "nothing is known."
+    )
+    estimated_kwh: float | None = Field(
+        description="The part of it that was spread over gaps [kWh]; null: nothing is known."
+    )
     stored_kwh: float | None = Field(description="What the interval tables say [kWh].")
     agrees: bool = Field(description="Whether the two are the same figure.")
     remark: str = Field(description="Why they are not, as far as is known; empty when they are.")
@@ -181,7 +189,10 @@ class ExplainedFactor(_Answer):
     region: str | None
     method: CarbonMethod | None
     version: int | None
-    kg_per_kwh: float | None = Field(description="[kgCO2/kWh]")
+    resolution: Literal["period", "hour"] | None = Field(
+        description="hour: a series in which every hour has its own factor, told together."
+    )
+    kg_per_kwh: float | None = Field(description="[kgCO2/kWh]; of a series by the hour the mean over the energy.")
     source: str | None
     valid_from: datetime | None
     valid_to: datetime | None
@@ -189,21 +200,18 @@ class ExplainedFactor(_Answer):
     kg_co2: float | None = Field(description="[kgCO2]")
 
 
-class ExplainedEnergy(_Answer):
-    """A figure, and everything that it rests on."""
+class ExplainedEnergy(Explanation):
+    """Energy explained: `figure` is the net energy of the interval tables, `recomputed` that of the readings [kWh]."""
 
     scope: ScopeKind
     key: str | None
-    from_: datetime = Field(alias="from")
-    to: datetime
-    time_zone: str
     import_kwh: float | None = Field(description="Sum over the meters, from raw readings [kWh].")
     export_kwh: float | None = Field(description="Sum over the meters, from raw readings [kWh].")
     net_kwh: float | None = Field(description="Import less export [kWh].")
     stored_import_kwh: float | None = Field(description="The same from the interval tables [kWh].")
     stored_export_kwh: float | None = Field(description="The same from the interval tables [kWh].")
-    agrees: bool = Field(description="Whether every figure is the same as in the interval tables.")
     carbon_basis: CarbonBasis = Field(description="What is multiplied with the factors.")
     kg_co2: float | None = Field(description="Location-based, from the interval tables [kgCO2].")
+    without_factor_kwh: float = Field(description="The part of the energy for which no factor is valid [kWh].")
     factors: list[ExplainedFactor]
     meters: list[ExplainedMeter]

@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from emsd.api.key_figures import Per
+from emsd.energy.kpi.definitions import When
 
 __all__ = [
     "AssetKpiAnswer",
@@ -36,8 +37,9 @@ class KpiEntry(_Answer):
     asset_kinds: list[str] = Field(description="Kinds of asset that have it.", examples=[["chiller"]])
     inputs: list[str] = Field(description="Amounts it is made of.", examples=[["cooling_kwh", "energy_kwh"]])
     facts: list[str] = Field(description="What it needs to know of the asset besides.", examples=[["floor_area_m2"]])
-    when: Literal["always", "idle", "sun"] = Field(
-        description="Which quarter hours count: all, those in which production rests, or those that are not dark."
+    when: When = Field(
+        description="Which quarter hours count: all, those in which production rests, those that are not dark, or those"
+        " in which the machine does not stand still."
     )
     better: Literal["higher", "lower"] | None = Field(description="Which way is better.", examples=["higher"])
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Final
+from typing import Final, Literal
 
-from emsd.api.explain_schemas import (
+from emsd.api.explained.counters import MeterRules
+from emsd.api.explained.form import same_figure
+from emsd.api.explained.schemas import (
     CheckSum,
     EstimateOfGap,
     ExplainedDirection,
@@ -16,7 +17,6 @@ from emsd.api.explain_schemas import (
     ExplainedReading,
     ExplainedSpecial,
 )
-from emsd.api.explaining import MeterRules
 from emsd.energy.estimation import LONG_GAP_US
 from emsd.energy.evidence import Evidence, GapEvidence, ReadingAt, SpecialStretch
 from emsd.energy.series import BUCKET_15M_US, US_PER_S, ceil_us, floor_us
@@ -24,11 +24,12 @@ from emsd.readings import Quality, instant_us, to_datetime
 from emsd.store import explain as table
 from emsd.store.pool import Session
 
-__all__ = ["Told", "explained_direction", "same_kwh"]
+__all__ = ["Told", "explained_direction", "without_readings"]
 
 _SAME_KWH: Final = 1e-6
-_SAME_SHARE: Final = 1e-9
-"""Two sums of doubles are one figure when they differ by no more than a milliwatt-hour, or rounding."""
+_ROUNDING: Final = 1e-12
+"""What rounding may leave of a sum of doubles [kWh], and as a share of the largest of them."""
+_NO_CAUSE: Final = "no cause is known; emsd recompute makes the intervals anew"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,22 +50,15 @@ class Told:
         return min(times_us), max(times_us)
 
 
-def same_kwh(one: float | None, other: float | None) -> bool:
-    """Whether two figures are the same [kWh]."""
-    if one is None or other is None:
-        return one is other
-    return math.isclose(one, other, rel_tol=_SAME_SHARE, abs_tol=_SAME_KWH)
-
-
 async def explained_direction(
     connection: Session, told: Told, direction: str, stored_kwh: float | None
 ) -> ExplainedDirection:
     """Return one direction with its readings, special stretches, gaps, and the sum of it all."""
-    evidence = told.evidence[direction]
+    evidence = told.evidence.get(direction, Evidence())
     gaps = _with_open_ends(evidence, instant_us(told.from_), instant_us(told.to), told.rules.counter.max_gap_us)
     quality = await _qualities(connection, told.rules.meter_id, evidence)
-    agrees = same_kwh(evidence.figure_kwh, stored_kwh)
-    remark = "" if agrees else "; ".join(told.reasons) or "no cause is known; emsd recompute makes the intervals anew"
+    agrees = same_figure(evidence.figure_kwh, stored_kwh)
+    remark = "" if agrees else "; ".join(told.reasons) or _NO_CAUSE
     return ExplainedDirection(
         direction="import" if direction == "import" else "export",
         source="counter" if told.rules.by_counter else "power",
@@ -73,7 +67,7 @@ async def explained_direction(
         stored_kwh=stored_kwh,
         agrees=agrees,
         remark=remark,
-        best_kwh=await _best(connection, told, direction, evidence.figure_kwh),
+        best_kwh=await _best(connection, told.rules.meter_id, (told.from_, told.to), direction, evidence.figure_kwh),
         first=_reading(evidence.first, quality),
         last=_reading(evidence.last, quality),
         sample_count=evidence.sample_count,
@@ -105,11 +99,49 @@ async def _qualities(connection: Session, meter_id: int, evidence: Evidence) -> 
     return await table.read_qualities(connection, meter_id, [each.time_us for each in readings if each is not None])
 
 
-async def _best(connection: Session, told: Told, direction: str, figure_kwh: float | None) -> float | None:
+async def without_readings(
+    connection: Session,
+    meter_id: int,
+    span: tuple[datetime, datetime],
+    direction: str,
+    source: Literal["virtual", "unknown"],
+    kwh: tuple[float | None, float | None, float | None],
+    reasons: Sequence[str],
+) -> ExplainedDirection:
+    """Return what can be said of a direction that has no readings of its own.
+
+    kwh  computed anew, the estimated part of that, and what the interval tables say [kWh]
+    """
+    figure_kwh, estimated_kwh, stored_kwh = kwh
+    agrees = same_figure(figure_kwh, stored_kwh)
+    return ExplainedDirection(
+        direction="import" if direction == "import" else "export",
+        source=source,
+        figure_kwh=figure_kwh,
+        estimated_kwh=estimated_kwh,
+        stored_kwh=stored_kwh,
+        agrees=agrees,
+        remark="; ".join(reasons) if reasons or agrees else _NO_CAUSE,
+        best_kwh=await _best(connection, meter_id, span, direction, figure_kwh),
+        first=None,
+        last=None,
+        sample_count=0,
+        check_sum=None,
+        special_stretches=[],
+        special_count=0,
+        special_counts={},
+        gaps=[],
+        gap_count=0,
+    )
+
+
+async def _best(
+    connection: Session, meter_id: int, span: tuple[datetime, datetime], direction: str, figure_kwh: float | None
+) -> float | None:
     """Put the estimates of whole quarter hours in the place of the even spread."""
-    from_us = ceil_us(instant_us(told.from_), BUCKET_15M_US)
-    to_us = floor_us(instant_us(told.to), BUCKET_15M_US)
-    found = await table.read_gap_estimates(connection, told.rules.meter_id, direction, from_us, to_us)
+    from_us = ceil_us(instant_us(span[0]), BUCKET_15M_US)
+    to_us = floor_us(instant_us(span[1]), BUCKET_15M_US)
+    found = await table.read_gap_estimates(connection, meter_id, direction, from_us, to_us)
     if found is None or found.energy_kwh is None:
         return figure_kwh
     return (figure_kwh or 0.0) + found.energy_kwh - found.replaced_kwh
@@ -151,7 +183,7 @@ def _check_sum(evidence: Evidence) -> CheckSum | None:
         outside_kwh=evidence.outside_kwh,
         figure_kwh=evidence.figure_kwh,
         left_over_kwh=left_over,
-        holds=abs(left_over) <= _SAME_KWH,
+        holds=abs(left_over) <= max(_SAME_KWH, _ROUNDING * max(evidence.first.value, evidence.last.value)),
     )
 
 

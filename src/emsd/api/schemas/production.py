@@ -19,6 +19,7 @@ __all__ = [
     "ProductList",
     "StageEntry",
     "UnallocatedEntry",
+    "UnusedCount",
     "WrittenCounts",
 ]
 
@@ -102,6 +103,7 @@ class CountList(_Answer):
     """Counts whose time touches the range, in order of their begin."""
 
     counts: list[CountEntry]
+    more: bool = Field(description="There are more than these; ask for a shorter time.", examples=[False])
 
 
 class ProductEntry(_Answer):
@@ -125,9 +127,12 @@ class BurdenAnswer(_Answer):
     """Energy and emissions."""
 
     energy_kwh: float = Field(description="[kWh]", examples=[12.5])
-    kg_co2: float = Field(description="Location-based emissions of the energy [kg CO2].", examples=[6.6])
+    kg_co2: float | None = Field(
+        description="Location-based emissions of the energy [kg CO2]; null while no factor is known for any of it.",
+        examples=[6.6],
+    )
     direct_kg_co2e: float = Field(description="Direct emissions (Scope 1) [kg CO2e].", examples=[0.0])
-    total_kg_co2e: float = Field(description="Both together [kg CO2e].", examples=[6.6])
+    total_kg_co2e: float | None = Field(description="Both together [kg CO2e].", examples=[6.6])
 
 
 class StageEntry(BurdenAnswer):
@@ -159,6 +164,14 @@ class UnallocatedEntry(BurdenAnswer):
     reason: str = Field(examples=["the plant file says that products do not bear it"])
 
 
+class UnusedCount(_Answer):
+    """Units that were counted at a stage that their product does not pass as it is configured now."""
+
+    product: str = Field(examples=["panel-6-5"])
+    stage: str = Field(examples=["aray"])
+    units: float = Field(examples=[12.0])
+
+
 class AllocatedArea(BurdenAnswer):
     """An area that no product passes."""
 
@@ -184,5 +197,8 @@ class FootprintReport(_Answer):
     products: list[ProductFootprintEntry]
     shared: list[AllocatedArea]
     unallocated: list[UnallocatedEntry]
+    unused_counts: list[UnusedCount] = Field(
+        description="Units that count for nothing: their stage is none that the product passes now."
+    )
     allocated: BurdenAnswer
     total: BurdenAnswer

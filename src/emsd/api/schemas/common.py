@@ -247,7 +247,11 @@ class FactorList(_Answer):
 class UsedFactor(_Answer):
     """A factor that went into a figure."""
 
-    kg_per_kwh: float = Field(description="[kgCO2/kWh]", examples=[0.5306])
+    region: str = Field(examples=["CN"])
+    method: CarbonMethod = Field(description="location, market (the supplier's) or residual.")
+    version: int = Field(examples=[1])
+    resolution: Literal["period", "hour"] = Field(description="One value, or one by the hour.")
+    kg_per_kwh: float | None = Field(description="[kgCO2/kWh]; null for a series of hours.", examples=[0.5306])
     source: str = Field(examples=["Ministry of Ecology and Environment, 2025-12-31"])
     valid_from: datetime
     valid_to: datetime | None

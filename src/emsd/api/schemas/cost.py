@@ -11,7 +11,16 @@ from emsd.energy.bill import DemandBasis
 from emsd.store.cost import CostBasis
 from emsd.store.scopes import ScopeKind
 
-__all__ = ["BillAnswer", "CostAnswer", "CostRow", "PeriodCostAnswer", "PriceStretch", "TariffAnswer", "TariffEntry"]
+__all__ = [
+    "BillAnswer",
+    "CostAnswer",
+    "CostRow",
+    "DemandExcessBand",
+    "PeriodCostAnswer",
+    "PriceStretch",
+    "TariffAnswer",
+    "TariffEntry",
+]
 
 
 class _Answer(BaseModel):
@@ -33,18 +42,34 @@ class BillAnswer(_Answer):
     tariff: str | None = Field(
         description="Key of the tariff with which the month began; null in a total.", examples=["industrial-2026"]
     )
-    energy: float | None = Field(description="Cost of the energy drawn [currency].", examples=[912345.6])
+    energy: float | None = Field(
+        description="Cost of the energy drawn; null when some of it has no price [currency].", examples=[912345.6]
+    )
     levies: float | None = Field(description="On the same energy [currency].", examples=[31234.5])
     demand_basis: DemandBasis | None = Field(description="What the demand charge is for; null: there is none.")
     demand_billed: float | None = Field(description="[kW], for contract_capacity [kVA].", examples=[4210.5])
-    demand_at: datetime | None = Field(description="Begin of the month's highest trusted block.")
+    demand_kw: float | None = Field(description="The month's highest trusted block [kW].", examples=[4210.5])
+    demand_at: datetime | None = Field(description="When it began.")
+    untrusted_blocks: int | None = Field(
+        description="Settlement periods of the month that are less than 90 % covered: a higher one may be among them.",
+        examples=[0],
+    )
+    contract_demand_kw: float | None = Field(description="Agreed when the month began [kW].", examples=[4500.0])
     demand_charge: float | None = Field(description="[currency]", examples=[151578.0])
+    demand_excess_kw: float | None = Field(
+        description="Demand above where the tariff's bands of excess begin [kW].", examples=[0.0]
+    )
+    demand_surcharge: float | None = Field(
+        description="For it, at its multiples of the price [currency].", examples=[0.0]
+    )
     power_factor: float | None = Field(description="Mean of the month, 0..1.", examples=[0.93])
     reactive_kvarh: float | None = Field(description="Both directions, by their absolute values [kvarh].")
     reactive_source: Literal["counters", "power"] | None = Field(
         description="Whether reactive energy was counted, or reactive power integrated."
     )
-    power_factor_percent: float | None = Field(description="Change of energy and demand charge [%].", examples=[-0.45])
+    power_factor_percent: float | None = Field(
+        description="Change of energy, demand charge and surcharge [%].", examples=[-0.45]
+    )
     power_factor_adjustment: float | None = Field(description="The same [currency].", examples=[-4787.6])
     fixed_charge: float = Field(description="[currency]", examples=[0.0])
     tax: float | None = Field(description="On all of the above [currency].", examples=[141750.0])
@@ -87,6 +112,13 @@ class CostAnswer(_Answer):
     rows: list[CostRow]
 
 
+class DemandExcessBand(_Answer):
+    """A band of demand above the agreed one."""
+
+    above_share_of_contract: float = Field(examples=[1.05])
+    price_factor: float = Field(description="Multiple of demand_price_per_month.", examples=[2.0])
+
+
 class TariffEntry(_Answer):
     """One version of the contract."""
 
@@ -99,6 +131,10 @@ class TariffEntry(_Answer):
     in_force: bool = Field(description="Whether it applies now.")
     demand_basis: DemandBasis | None
     demand_price_per_month: float = Field(description="[currency/kW], for contract_capacity [currency/kVA].")
+    demand_minimum_share: float | None = Field(
+        description="Share of the agreed demand that is billed at least; null: what was drawn."
+    )
+    demand_excess: list[DemandExcessBand] = Field(description="Bands above the agreed demand, from below upwards.")
     fixed_per_month: float = Field(description="[currency]")
     tax_percent: float = Field(description="[%]")
 
