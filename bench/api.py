@@ -147,7 +147,7 @@ async def _in_turns(requests: int, asks: Sequence[_Ask]) -> list[list[float]]:
 async def _client(url: str, *, sums_age_s: float) -> AsyncIterator[httpx.AsyncClient]:
     async with (
         helper("bench.api_server", str(sums_age_s), environment={"EMSD_DATABASE_URL": url}) as server,
-        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.said['port']}", trust_env=False) as client,
+        httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.said['port']}", trust_env=False, timeout=30) as client,
     ):
         yield client
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +47,14 @@ def test_every_public_module_explains_itself() -> None:
         str(path.relative_to(ROOT)) for path in modules() if not path.read_text(encoding="utf-8").startswith('"""')
     ]
     assert not silent
+
+
+def test_the_command_line_is_there_before_anything_heavy_is() -> None:
+    heavy = {"aiomqtt", "asyncpg", "fastapi", "numpy", "pyarrow", "pydantic", "pymodbus", "ruamel.yaml", "structlog"}
+    listing = "import sys, emsd.cli; print(*sys.modules, sep='\\n')"
+    loaded = subprocess.run([sys.executable, "-c", listing], capture_output=True, text=True, check=True, timeout=60)
+    assert "emsd.cli.run" in loaded.stdout.split()
+    assert heavy & set(loaded.stdout.split()) == set()
 
 
 def test_the_changelog_has_an_unreleased_section() -> None:

@@ -348,7 +348,7 @@ async def begun(client: httpx.AsyncClient) -> AsyncIterator[AsyncIterator[bytes]
         yield pieces
 
 
-async def until(condition: Callable[[], Awaitable[bool]], *, within_s: float = 10.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], *, within_s: float = 60.0) -> None:
     async with asyncio.timeout(within_s):
         while not await condition():  # noqa: ASYNC110 - another process is watched
             await asyncio.sleep(0.02)

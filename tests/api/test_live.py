@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
 
 
-async def until(condition: Callable[[], bool], *, within_s: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], *, within_s: float = 60.0) -> None:
     async with asyncio.timeout(within_s):
         while not condition():  # noqa: ASYNC110 - the server has no event to wait for
             await asyncio.sleep(0.005)
@@ -44,7 +44,7 @@ async def address(factory: Factory, live: LiveValues) -> AsyncIterator[str]:
 async def next_event(lines: AsyncIterator[str]) -> dict[str, str]:
     """Read one event: its fields up to the empty line; a comment stands under the empty name."""
     fields: dict[str, str] = {}
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         async for line in lines:
             if not line:
                 return fields
@@ -54,7 +54,8 @@ async def next_event(lines: AsyncIterator[str]) -> dict[str, str]:
 
 
 async def test_a_reading_reaches_whoever_watches(address: str, live: LiveValues) -> None:
-    async with httpx.AsyncClient(base_url=address) as client, client.stream("GET", "/api/v1/live") as answer:
+    client = httpx.AsyncClient(base_url=address, timeout=60)
+    async with client, client.stream("GET", "/api/v1/live") as answer:
         assert answer.status_code == 200
         assert answer.headers["content-type"].startswith("text/event-stream")
         lines = answer.aiter_lines()
@@ -78,7 +79,7 @@ async def test_a_reading_reaches_whoever_watches(address: str, live: LiveValues)
 async def test_only_the_meters_asked_for_are_sent(address: str, live: LiveValues) -> None:
     parameters = {"meter": ["tool-1", "tool-2"]}
     async with (
-        httpx.AsyncClient(base_url=address) as client,
+        httpx.AsyncClient(base_url=address, timeout=60) as client,
         client.stream("GET", "/api/v1/live", params=parameters) as answer,
     ):
         lines = answer.aiter_lines()
@@ -90,7 +91,7 @@ async def test_only_the_meters_asked_for_are_sent(address: str, live: LiveValues
 
 
 async def test_the_stream_ends_when_the_client_goes_away(address: str, live: LiveValues) -> None:
-    async with httpx.AsyncClient(base_url=address) as client:
+    async with httpx.AsyncClient(base_url=address, timeout=60) as client:
         async with client.stream("GET", "/api/v1/live") as answer:
             await next_event(answer.aiter_lines())
             assert live.subscribers == 1
@@ -98,7 +99,7 @@ async def test_the_stream_ends_when_the_client_goes_away(address: str, live: Liv
 
 
 async def test_a_stream_of_an_unknown_meter_is_a_problem(address: str, live: LiveValues) -> None:
-    async with httpx.AsyncClient(base_url=address) as client:
+    async with httpx.AsyncClient(base_url=address, timeout=60) as client:
         answer = await client.get("/api/v1/live", params={"meter": "tool-3"})
     assert answer.status_code == 404
     assert answer.headers["content-type"] == "application/problem+json"

@@ -51,7 +51,7 @@ async def running(loaded: LoadedPlant, database_url: str, port: int) -> AsyncIte
     service = Service(settings(port), loaded, database_url)
     task = asyncio.create_task(service.run(), name="service-under-test")
     try:
-        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=10.0) as client:
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60.0) as client:
             yield client
     finally:
         task.cancel()

@@ -60,7 +60,7 @@ async def test_two_parts_and_a_server_do_what_one_service_does(database_url: str
         server = await start(Role.SERVE, Shard(), port)
         parts = [await start(Role.COLLECT, Shard(number, 2)) for number in (1, 2)]
         pool = await stack.enter_async_context(open_pool(database_url, max_size=2))
-        client = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}"))
+        client = await stack.enter_async_context(httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=60))
 
         async def every_meter_is_stored() -> bool:
             return bool(await pool.fetchval("SELECT count(DISTINCT meter_id) FROM reading") == len(plant.meters))

@@ -41,6 +41,8 @@ async def serve_app(app: FastAPI, host: str, port: int) -> None:
     Raises:
         ServerError: the address cannot be listened on.
     """
+    # The first request with a parameter asks for it, and making it takes half a second that polls do not have.
+    await asyncio.to_thread(app.openapi)
     with _listening(host, port) as listener:
         _log.info("api_listening", url=f"http://{host}:{listener.getsockname()[1]}")
         server = _Server(uvicorn.Config(app, **_UVICORN))
