@@ -34,7 +34,7 @@ from emsd.api.routers import (
     sums,
     values,
 )
-from emsd.api.schemas.common import ProblemDetail
+from emsd.api.schemas.service import ProblemDetail
 from emsd.api.security import BodyLimit, SecurityHeaders
 from emsd.api.tables import ExportSlots
 

@@ -15,8 +15,9 @@ from datetime import datetime
 from typing import Any, Final, Literal, TypeAlias
 from urllib.parse import urlencode
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from emsd.api.schemas.answer import Answer
 from emsd.readings import to_datetime
 
 __all__ = [
@@ -46,11 +47,7 @@ _SAME_SHARE: Final = 1e-9
 """Two sums of doubles are one figure when they differ by no more than a millionth of the unit, or rounding."""
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True, validate_by_name=True)
-
-
-class Rule(_Answer):
+class Rule(Answer):
     """A rule that the figure follows."""
 
     name: str = Field(examples=["demand charge"])
@@ -58,7 +55,7 @@ class Rule(_Answer):
     source: str = Field(default="", description="Who says so; empty: emsd itself, as its documentation does.")
 
 
-class Source(_Answer):
+class Source(Answer):
     """What the figure rests on: a meter, a price, a factor, a certificate, an activity, a statement."""
 
     kind: str = Field(examples=["carbon factor"])
@@ -67,7 +64,7 @@ class Source(_Answer):
     explain: str | None = Field(default=None, description="Where it is explained further.")
 
 
-class Part(_Answer):
+class Part(Answer):
     """What a figure is put together from; parts may have parts of their own."""
 
     what: str = Field(examples=["peak"])
@@ -84,7 +81,7 @@ class Part(_Answer):
     part_count: int = Field(default=0, description="How many there are; 0: as many as are listed.")
 
 
-class Explanation(_Answer):
+class Explanation(Answer):
     """A figure, and everything that it rests on."""
 
     kind: ExplanationKind

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from emsd.api.explained.form import Explanation
+from emsd.api.schemas.answer import Answer
 from emsd.energy.carbon import CarbonMethod
 from emsd.energy.rollup import CarbonBasis
 from emsd.store.scopes import ScopeKind
@@ -32,11 +33,7 @@ __all__ = [
 Role: TypeAlias = Literal["top", "generation", "input"]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True, validate_by_name=True)
-
-
-class ExplainedReading(_Answer):
+class ExplainedReading(Answer):
     """A reading that the figure rests on."""
 
     time: datetime = Field(examples=["2026-01-31T07:59:59.5Z"])
@@ -48,7 +45,7 @@ class ExplainedReading(_Answer):
     )
 
 
-class ExplainedSpecial(_Answer):
+class ExplainedSpecial(Answer):
     """Time between two good readings in which the counter did not simply count."""
 
     flags: list[str] = Field(description="rollover, reset, glitch, step, dip, swap, held_out.", examples=[["swap"]])
@@ -63,7 +60,7 @@ class ExplainedSpecial(_Answer):
     left_out_count: int = Field(examples=[0])
 
 
-class EstimateOfGap(_Answer):
+class EstimateOfGap(Answer):
     """How the energy of a long gap was estimated."""
 
     energy_kwh: float | None = Field(description="The estimate [kWh]; null: nothing is known.", examples=[712.4])
@@ -74,7 +71,7 @@ class EstimateOfGap(_Answer):
     like_days: list[date] = Field(description="The like days behind it, local days of the site.")
 
 
-class ExplainedGap(_Answer):
+class ExplainedGap(Answer):
     """Time without readings, longer than counts as measured."""
 
     from_: datetime = Field(alias="from")
@@ -86,7 +83,7 @@ class ExplainedGap(_Answer):
     estimate: EstimateOfGap | None = Field(description="Of a gap longer than an hour, the part in the time asked for.")
 
 
-class CheckSum(_Answer):
+class CheckSum(Answer):
     """last - first + ratio + corrections - outside = figure."""
 
     first_kwh: float = Field(description="First reading [kWh].")
@@ -100,7 +97,7 @@ class CheckSum(_Answer):
     holds: bool
 
 
-class ExplainedDirection(_Answer):
+class ExplainedDirection(Answer):
     """Import or export of one meter, computed again from its raw readings."""
 
     direction: Literal["import", "export"]
@@ -129,7 +126,7 @@ class ExplainedDirection(_Answer):
     gap_count: int
 
 
-class ExplainedRules(_Answer):
+class ExplainedRules(Answer):
     """By what a meter's readings become energy."""
 
     max_power_kw: float | None = Field(description="Rated power [kW]; null: unknown, then every rise is plausible.")
@@ -144,7 +141,7 @@ class ExplainedRules(_Answer):
     power_method: str = Field(description="How power is integrated where there is no counter.")
 
 
-class ExplainedVersion(_Answer):
+class ExplainedVersion(Answer):
     """Which version of the rules made the stored intervals."""
 
     version: int | None = Field(description="null: made before versions were recorded.")
@@ -154,7 +151,7 @@ class ExplainedVersion(_Answer):
     is_todays: bool = Field(description="Whether this explanation goes by the same rules.")
 
 
-class ExplainedEvent(_Answer):
+class ExplainedEvent(Answer):
     """An entry of the meter's ledger that counts in this time."""
 
     event_id: int
@@ -166,7 +163,7 @@ class ExplainedEvent(_Answer):
     recorded_at: datetime
 
 
-class ExplainedMeter(_Answer):
+class ExplainedMeter(Answer):
     """One meter behind the figure."""
 
     meter: str = Field(examples=["incomer"])
@@ -181,7 +178,7 @@ class ExplainedMeter(_Answer):
     directions: list[ExplainedDirection]
 
 
-class ExplainedFactor(_Answer):
+class ExplainedFactor(Answer):
     """A carbon factor with the energy that it was multiplied with; nulls: energy without a factor."""
 
     from_: datetime = Field(alias="from")

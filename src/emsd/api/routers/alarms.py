@@ -12,7 +12,7 @@ from emsd.api.dependencies import CurrentConfiguration, Given
 from emsd.api.parameters import refuse_unknown_parameters
 from emsd.api.problems import problem_responses
 from emsd.api.routers.plant import meter_called
-from emsd.api.schemas.common import Acknowledgement, AlarmEntry, AlarmJournal, AlarmList, JournalEntry
+from emsd.api.schemas.alarms import Acknowledgement, AlarmEntry, AlarmJournal, AlarmList, JournalEntry
 from emsd.api.security import Writer
 from emsd.plant.models import Priority
 from emsd.readings import instant_us

@@ -13,7 +13,7 @@ from emsd.api.dependencies import CurrentConfiguration, Given
 from emsd.api.parameters import refuse, refuse_unknown_parameters
 from emsd.api.problems import problem_responses
 from emsd.api.schemas.carbon import AreaEntry, GasEntry, InstrumentUse, LedgerAnswer, LedgerFigures
-from emsd.api.schemas.common import UsedFactor
+from emsd.api.schemas.energy import UsedFactor
 from emsd.energy.ledger import Figures, LedgerInputs, LedgerResults, compute
 from emsd.energy.ledger.exact import Record
 from emsd.store.carbon import read_ledger_inputs

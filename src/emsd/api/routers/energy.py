@@ -13,7 +13,7 @@ from emsd.api.dependencies import Configuration, CurrentConfiguration, Given
 from emsd.api.parameters import refuse, refuse_unknown_parameters
 from emsd.api.problems import problem_responses, raise_unknown
 from emsd.api.rolling import RollingAnswer, SumsCache, rolling_answer
-from emsd.api.schemas.common import (
+from emsd.api.schemas.energy import (
     CarbonRolling,
     CarbonWindow,
     EnergyRolling,

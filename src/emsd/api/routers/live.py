@@ -14,7 +14,7 @@ from emsd.api.parameters import refuse_unknown_parameters
 from emsd.api.problems import Problem, problem_responses
 from emsd.api.routers.plant import meter_called
 from emsd.api.routers.values import quality_names
-from emsd.api.schemas.common import LiveEvent
+from emsd.api.schemas.values import LiveEvent
 from emsd.ingest.live import LiveValues
 from emsd.readings import Reading
 

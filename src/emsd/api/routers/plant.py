@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends
 from emsd.api.dependencies import CurrentConfiguration
 from emsd.api.parameters import MeterKey, refuse_unknown_parameters
 from emsd.api.problems import problem_responses, raise_unknown
-from emsd.api.schemas.common import AreaNode, AssetNode, MeterDetail, MeterList, MeterNode, PlantTree
+from emsd.api.schemas.plant import AreaNode, AssetNode, MeterDetail, MeterList, MeterNode, PlantTree
 from emsd.store.plant_view import MeterRow, PlantView
 
 __all__ = ["meter_called", "router"]

@@ -14,7 +14,7 @@ from emsd.api.dependencies import ApiDependencies, Given, ReadinessProbe
 from emsd.api.exposition import exposition
 from emsd.api.parameters import refuse_unknown_parameters
 from emsd.api.problems import Problem, problem_responses
-from emsd.api.schemas.common import Health, Readiness
+from emsd.api.schemas.service import Health, Readiness
 from emsd.errors import StoreError
 from emsd.store.reads import answers
 

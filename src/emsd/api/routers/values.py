@@ -12,7 +12,7 @@ from emsd.api.dependencies import ApiDependencies, CurrentConfiguration, Given
 from emsd.api.parameters import FromTime, MeterKey, ToTime, refuse_unknown_parameters, time_range
 from emsd.api.problems import problem_responses, raise_unknown
 from emsd.api.routers.plant import meter_called
-from emsd.api.schemas.common import (
+from emsd.api.schemas.values import (
     IntervalPoint,
     IntervalSeries,
     LatestList,

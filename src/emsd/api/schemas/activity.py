@@ -7,7 +7,8 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from emsd.api.schemas.carbon_words import Amount, Answer, Asked, Instant, Share, Text, Word
+from emsd.api.schemas.answer import Answer
+from emsd.api.schemas.carbon_words import Amount, Asked, Instant, Share, Text, Word
 from emsd.energy.ledger.gwp import GwpSet
 
 __all__ = [

@@ -5,16 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from emsd.api.schemas.answer import Answer
 
 __all__ = ["BalanceList", "BalancePoint", "BusBalance", "ChildEnergy"]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True, validate_by_name=True)
-
-
-class ChildEnergy(_Answer):
+class ChildEnergy(Answer):
     """A meter directly below a bus."""
 
     meter: str = Field(description="Its key.", examples=["cleanroom-feeder"])
@@ -27,7 +25,7 @@ class ChildEnergy(_Answer):
     )
 
 
-class BalancePoint(_Answer):
+class BalancePoint(Answer):
     """The balance of one bucket; null while the bus or one of its children is not known."""
 
     time: datetime = Field(description="Begin of the bucket.", examples=["2026-01-31T08:00:00Z"])
@@ -39,7 +37,7 @@ class BalancePoint(_Answer):
     children_coverage: float = Field(description="Of the child that is covered worst, 0..1.", examples=[1.0])
 
 
-class BusBalance(_Answer):
+class BusBalance(Answer):
     """A meter against the meters directly below it. Energies are those of the balanced time alone."""
 
     bus: str = Field(description="Key of the meter.", examples=["incomer"])
@@ -77,7 +75,7 @@ class BusBalance(_Answer):
     points: list[BalancePoint] | None = Field(description="Bucket by bucket; null when no step was asked for.")
 
 
-class BalanceList(_Answer):
+class BalanceList(Answer):
     """Balances over [from, to)."""
 
     from_: datetime = Field(alias="from", examples=["2026-01-31T08:00:00Z"])

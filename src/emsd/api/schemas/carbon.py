@@ -6,8 +6,8 @@ from datetime import datetime
 
 from pydantic import Field
 
-from emsd.api.schemas.carbon_words import Answer
-from emsd.api.schemas.common import UsedFactor
+from emsd.api.schemas.answer import Answer
+from emsd.api.schemas.energy import UsedFactor
 from emsd.energy.ledger.gwp import GwpSet
 from emsd.energy.ledger.inputs import InstrumentLevel, Matching
 

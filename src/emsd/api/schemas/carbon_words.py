@@ -1,4 +1,4 @@
-"""Words of the carbon ledger's API: what may be written into it, and how answers are made."""
+"""Words of the carbon ledger's API: what may be written into it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated, Final, TypeAlias
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
-__all__ = ["Amount", "Answer", "Asked", "Instant", "Share", "Text", "Word"]
+__all__ = ["Amount", "Asked", "Instant", "Share", "Text", "Word"]
 
 _NO_CONTROL = r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$"
 Word: TypeAlias = Annotated[
@@ -20,12 +20,6 @@ Share: TypeAlias = Annotated[Decimal, Field(ge=0, le=1, max_digits=20, allow_inf
 _EARLIEST: Final = datetime(2000, 1, 1, tzinfo=UTC)
 _LATEST: Final = datetime(2100, 1, 1, tzinfo=UTC)
 Instant: TypeAlias = Annotated[AwareDatetime, Field(ge=_EARLIEST, lt=_LATEST)]
-
-
-class Answer(BaseModel):
-    """What is answered: frozen, written by its aliases."""
-
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True, validate_by_name=True)
 
 
 class Asked(BaseModel):

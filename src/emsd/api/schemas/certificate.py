@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import ConfigDict, Field
 
-from emsd.api.schemas.carbon_words import Amount, Answer, Asked, Instant, Text, Word
+from emsd.api.schemas.answer import Answer
+from emsd.api.schemas.carbon_words import Amount, Asked, Instant, Text, Word
 from emsd.energy.ledger.inputs import InstrumentLevel
 from emsd.store.certificate_journal import EventKind, NewEventKind
 

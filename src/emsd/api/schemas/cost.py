@@ -5,8 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from emsd.api.schemas.answer import Answer
 from emsd.energy.bill import DemandBasis
 from emsd.store.cost import CostBasis
 from emsd.store.scopes import ScopeKind
@@ -23,11 +24,7 @@ __all__ = [
 ]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True, validate_by_name=True)
-
-
-class PeriodCostAnswer(_Answer):
+class PeriodCostAnswer(Answer):
     """Energy drawn in one time-of-use period."""
 
     period: str = Field(examples=["peak"])
@@ -36,7 +33,7 @@ class PeriodCostAnswer(_Answer):
     cost: float = Field(description="[currency]", examples=[23220.0])
 
 
-class BillAnswer(_Answer):
+class BillAnswer(Answer):
     """What is charged by the month, and the whole of it; null is unknown, never 0."""
 
     tariff: str | None = Field(
@@ -77,7 +74,7 @@ class BillAnswer(_Answer):
     total: float | None = Field(description="What is to be paid [currency].", examples=[1232121.0])
 
 
-class CostRow(_Answer):
+class CostRow(Answer):
     """Cost of one day or month, or of the whole range; null is unknown, never 0."""
 
     from_: datetime = Field(alias="from")
@@ -98,7 +95,7 @@ class CostRow(_Answer):
     )
 
 
-class CostAnswer(_Answer):
+class CostAnswer(Answer):
     """Cost of the energy of one scope."""
 
     scope: ScopeKind
@@ -112,14 +109,14 @@ class CostAnswer(_Answer):
     rows: list[CostRow]
 
 
-class DemandExcessBand(_Answer):
+class DemandExcessBand(Answer):
     """A band of demand above the agreed one."""
 
     above_share_of_contract: float = Field(examples=[1.05])
     price_factor: float = Field(description="Multiple of demand_price_per_month.", examples=[2.0])
 
 
-class TariffEntry(_Answer):
+class TariffEntry(Answer):
     """One version of the contract."""
 
     key: str = Field(examples=["industrial-2026"])
@@ -139,7 +136,7 @@ class TariffEntry(_Answer):
     tax_percent: float = Field(description="[%]")
 
 
-class PriceStretch(_Answer):
+class PriceStretch(Answer):
     """A stretch of one price."""
 
     from_: datetime = Field(alias="from")
@@ -150,7 +147,7 @@ class PriceStretch(_Answer):
     feed_in_per_kwh: float | None = Field(description="Of energy given to the grid [currency/kWh].", examples=[0.4])
 
 
-class TariffAnswer(_Answer):
+class TariffAnswer(Answer):
     """Every version of the contract, and the prices of a range."""
 
     tariffs: list[TariffEntry]

@@ -5,25 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from emsd.api.schemas.answer import Answer
 from emsd.store.scopes import ScopeKind
 
 __all__ = ["DemandAnswer", "DemandForecastAnswer", "DemandPeak", "DemandRow", "UntrustedBlock"]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True, validate_by_name=True)
-
-
-class DemandPeak(_Answer):
+class DemandPeak(Answer):
     """A highest demand and when its period began."""
 
     demand_kw: float = Field(description="Mean power over the settlement period [kW].", examples=[4210.5])
     from_: datetime = Field(alias="from", examples=["2026-10-14T02:15:00Z"])
 
 
-class DemandRow(_Answer):
+class DemandRow(Answer):
     """The highest demand of one day, month or year, or of the whole range."""
 
     from_: datetime = Field(alias="from")
@@ -37,14 +34,14 @@ class DemandRow(_Answer):
     untrusted_blocks: int = Field(description="Of these, less than 90 % covered; they count for nothing.", examples=[0])
 
 
-class UntrustedBlock(_Answer):
+class UntrustedBlock(Answer):
     """A settlement period that is not covered well enough."""
 
     from_: datetime = Field(alias="from")
     coverage: float = Field(description="Share 0..1 that was measured, of the worst covered meter.", examples=[0.4])
 
 
-class DemandAnswer(_Answer):
+class DemandAnswer(Answer):
     """Demand of one scope: mean power drawn over settlement periods."""
 
     scope: ScopeKind
@@ -56,7 +53,7 @@ class DemandAnswer(_Answer):
     untrusted: list[UntrustedBlock] = Field(description="The first 100 of the whole range.")
 
 
-class DemandForecastAnswer(_Answer):
+class DemandForecastAnswer(Answer):
     """The running settlement period; null is unknown, never 0."""
 
     scope: ScopeKind

@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from emsd.api.key_figures import Per
+from emsd.api.schemas.answer import Answer
 from emsd.energy.kpi.definitions import When
 
 __all__ = [
@@ -22,11 +23,7 @@ __all__ = [
 ]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True, validate_by_name=True)
-
-
-class KpiEntry(_Answer):
+class KpiEntry(Answer):
     """The definition of a key figure."""
 
     name: str = Field(examples=["chiller_cop"])
@@ -44,13 +41,13 @@ class KpiEntry(_Answer):
     better: Literal["higher", "lower"] | None = Field(description="Which way is better.", examples=["higher"])
 
 
-class KpiList(_Answer):
+class KpiList(Answer):
     """Every key figure that there is."""
 
     kpis: list[KpiEntry]
 
 
-class KpiInput(_Answer):
+class KpiInput(Answer):
     """One quantity of one meter that a figure was made of."""
 
     input: str = Field(examples=["cooling_kwh"])
@@ -62,7 +59,7 @@ class KpiInput(_Answer):
     )
 
 
-class KpiPeriod(_Answer):
+class KpiPeriod(Answer):
     """A key figure of one period."""
 
     from_: datetime = Field(alias="from", description="Begin, inclusive.")
@@ -72,7 +69,7 @@ class KpiPeriod(_Answer):
     reason: str | None = Field(description="Why there is no value.", examples=[None])
 
 
-class AssetKpiSeries(_Answer):
+class AssetKpiSeries(Answer):
     """One key figure of the asset, period by period."""
 
     name: str = Field(examples=["chiller_cop"])
@@ -87,7 +84,7 @@ class AssetKpiSeries(_Answer):
     periods: list[KpiPeriod]
 
 
-class AssetKpiAnswer(_Answer):
+class AssetKpiAnswer(Answer):
     """Key figures of one asset."""
 
     asset: str = Field(examples=["chiller-1"])
@@ -102,7 +99,7 @@ class AssetKpiAnswer(_Answer):
     kpis: list[AssetKpiSeries]
 
 
-class KpiRank(_Answer):
+class KpiRank(Answer):
     """One asset of a comparison."""
 
     asset: str = Field(examples=["chiller-1"])
@@ -115,7 +112,7 @@ class KpiRank(_Answer):
     inputs: list[KpiInput]
 
 
-class KpiComparison(_Answer):
+class KpiComparison(Answer):
     """One key figure of all assets that have it, the best first, those without a value last."""
 
     kpi: KpiEntry

@@ -7,6 +7,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
+from emsd.api.schemas.answer import Answer
+
 __all__ = [
     "AllocatedArea",
     "BurdenAnswer",
@@ -28,10 +30,6 @@ Name = Annotated[
     str, StringConstraints(strip_whitespace=True, min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
 ]
 Note = Annotated[str, StringConstraints(max_length=2000, pattern=r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f]*$")]
-
-
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True, validate_by_name=True)
 
 
 class NewCountEntry(BaseModel):
@@ -74,7 +72,7 @@ class NewCounts(BaseModel):
     counts: list[NewCountEntry] = Field(min_length=1, max_length=500)
 
 
-class WrittenCounts(_Answer):
+class WrittenCounts(Answer):
     """What became of the counts; the three add up to those that were sent."""
 
     added: int = Field(examples=[2])
@@ -82,7 +80,7 @@ class WrittenCounts(_Answer):
     unchanged: int = Field(description="Known already, word by word.", examples=[0])
 
 
-class CountEntry(_Answer):
+class CountEntry(Answer):
     """A count of production."""
 
     external_id: str = Field(examples=["mes-4711"])
@@ -99,14 +97,14 @@ class CountEntry(_Answer):
     recorded_at: datetime
 
 
-class CountList(_Answer):
+class CountList(Answer):
     """Counts whose time touches the range, in order of their begin."""
 
     counts: list[CountEntry]
     more: bool = Field(description="There are more than these; ask for a shorter time.", examples=[False])
 
 
-class ProductEntry(_Answer):
+class ProductEntry(Answer):
     """A product as configured."""
 
     product: str = Field(description="Key.", examples=["panel-6-5"])
@@ -117,13 +115,13 @@ class ProductEntry(_Answer):
     )
 
 
-class ProductList(_Answer):
+class ProductList(Answer):
     """Products of the line."""
 
     products: list[ProductEntry]
 
 
-class BurdenAnswer(_Answer):
+class BurdenAnswer(Answer):
     """Energy and emissions."""
 
     energy_kwh: float = Field(description="[kWh]", examples=[12.5])
@@ -143,7 +141,7 @@ class StageEntry(BurdenAnswer):
     passes: float = Field(description="Mask passes of one unit.", examples=[12.0])
 
 
-class ProductFootprintEntry(_Answer):
+class ProductFootprintEntry(Answer):
     """The footprint of one product."""
 
     product: str = Field(examples=["panel-6-5"])
@@ -164,7 +162,7 @@ class UnallocatedEntry(BurdenAnswer):
     reason: str = Field(examples=["the plant file says that products do not bear it"])
 
 
-class UnusedCount(_Answer):
+class UnusedCount(Answer):
     """Units that were counted at a stage that their product does not pass as it is configured now."""
 
     product: str = Field(examples=["panel-6-5"])
@@ -181,7 +179,7 @@ class AllocatedArea(BurdenAnswer):
     )
 
 
-class FootprintReport(_Answer):
+class FootprintReport(Answer):
     """The footprint of all products over a time; products and unallocated add up to the total."""
 
     from_: datetime = Field(alias="from")

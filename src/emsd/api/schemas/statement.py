@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field
 
-from emsd.api.schemas.carbon_words import Answer
+from emsd.api.schemas.answer import Answer
 
 __all__ = [
     "ChangeEntry",

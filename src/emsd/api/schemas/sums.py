@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from emsd.api.schemas.answer import Answer
 from emsd.energy.period_sums import Per
 from emsd.energy.rollup import CarbonBasis
 from emsd.store.scopes import ScopeKind
@@ -13,11 +14,7 @@ from emsd.store.scopes import ScopeKind
 __all__ = ["EnergySums", "SumsGroup", "SumsPeriod"]
 
 
-class _Answer(BaseModel):
-    model_config = ConfigDict(frozen=True, serialize_by_alias=True, validate_by_name=True)
-
-
-class SumsPeriod(_Answer):
+class SumsPeriod(Answer):
     """Energy and carbon of one group in one period; what is not known is null."""
 
     period: str = Field(
@@ -47,7 +44,7 @@ class SumsPeriod(_Answer):
     )
 
 
-class SumsGroup(_Answer):
+class SumsGroup(Answer):
     """What is added up, and its periods."""
 
     key: str | None = Field(description="Key of the group; null for the site.", examples=["fab"])
@@ -61,7 +58,7 @@ class SumsGroup(_Answer):
     periods: list[SumsPeriod]
 
 
-class EnergySums(_Answer):
+class EnergySums(Answer):
     """Sums of groups by period."""
 
     by: ScopeKind
