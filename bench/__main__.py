@@ -56,6 +56,10 @@ def main(
     shards: Annotated[
         int | None, typer.Option(min=0, max=64, help="Collecting processes of fleet; 0: one for all; absent: 2.")
     ] = None,
+    day: Annotated[
+        bool,
+        typer.Option("--day", help="accounting computes a whole day of 1,000 meters: 15 GB."),
+    ] = False,
     plot: Annotated[Path | None, typer.Option(help="Draw what fleet saw over time into this SVG file.")] = None,
     json_file: Annotated[Path | None, typer.Option("--json", help="Write all figures into this file.")] = None,
 ) -> None:
@@ -68,7 +72,7 @@ def main(
     console = Console(stderr=True, highlight=False)
     wanted = tuple(dict.fromkeys(names or _NAMES))
     try:
-        reports = _run(wanted, size, console, fleet_seconds=seconds, plot=plot, shards=shards)
+        reports = _run(wanted, size, console, fleet_seconds=seconds, plot=plot, shards=shards, whole_day=day)
     except EmsdError as error:
         console.print(escape(str(error)))
         raise typer.Exit(1) from error

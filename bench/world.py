@@ -42,6 +42,8 @@ class World:
     """Where `fleet` draws what it saw over time; None: nowhere."""
     shards: int | None = None
     """Into how many collecting processes `fleet` shares the meters; 0: one does everything; None: as its size says."""
+    whole_day: bool = False
+    """Whether `accounting` computes a whole day of all its meters, and nothing else."""
     _postgres: PrivatePostgres | None = field(default=None, init=False)
 
     def say(self, benchmark: str, what: str) -> None:
