@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import random
+import ssl
 from typing import Final
 
 import aiomqtt
 
+from emsd.errors import ConfigurationError
 from emsd.plant.mqtt_connection import BrokerConnection
 
-__all__ = ["ANSWER_S", "Pauses", "client_of"]
+__all__ = ["ANSWER_S", "Pauses", "client_of", "encryption_of"]
 
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
@@ -19,7 +21,11 @@ ANSWER_S: Final = 5.0
 
 
 def client_of(connection: BrokerConnection, client_id: str, will: aiomqtt.Will | None = None) -> aiomqtt.Client:
-    """Return a client for the broker of a connection, not connected yet."""
+    """Return a client for the broker of a connection, not connected yet.
+
+    Raises:
+        ConfigurationError: it is to be encrypted with files that cannot be used.
+    """
     password = connection.password
     return aiomqtt.Client(
         connection.host,
@@ -30,7 +36,33 @@ def client_of(connection: BrokerConnection, client_id: str, will: aiomqtt.Will |
         keepalive=connection.keepalive_s,
         timeout=ANSWER_S,
         will=will,
+        tls_context=encryption_of(connection),
     )
+
+
+def encryption_of(connection: BrokerConnection) -> ssl.SSLContext | None:
+    """Return how devices have the broker prove itself, and prove themselves where they have a certificate.
+
+    Raises:
+        ConfigurationError: a file is missing or is no certificate or key.
+    """
+    tls = connection.tls
+    if tls is None:
+        return None
+    try:
+        context = ssl.create_default_context(cafile=tls.ca_file)
+        if tls.cert_file is not None:
+            password = tls.key_password.get_secret_value() if tls.key_password else ""
+            context.load_cert_chain(tls.cert_file, tls.key_file, password=password)
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(
+            f"simulated devices of connection {connection.key} cannot use its certificates ({error}); "
+            "name PEM files that can be read"
+        ) from error
+    if not tls.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 class Pauses:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import ssl
 import struct
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -44,9 +45,13 @@ class ModbusEndpoint:
     silent_for_unknown_units: bool = False
     """A gateway answers 0x0B for a unit that is not there; a single device often says nothing."""
     port: int = 0
+    address: str = ""
+    """Where it is reached: host:port, or the path of a serial port."""
     requests: int = 0
     unknown_units: int = 0
     bad_frames: int = 0
+    lost_answers: int = 0
+    """Answers that a serial line did not take."""
     clients: int = 0
 
     def answer(self, frame: bytes) -> bytes:
@@ -153,8 +158,12 @@ def check_loopback(connection: str, host: str) -> None:
 
 
 @asynccontextmanager
-async def serve_modbus(endpoint: ModbusEndpoint, host: str, port: int) -> AsyncIterator[ModbusEndpoint]:
+async def serve_modbus(
+    endpoint: ModbusEndpoint, host: str, port: int, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[ModbusEndpoint]:
     """Serve an endpoint on an address until the block ends; port 0 takes a free one, told in `endpoint.port`.
+
+    tls  inside which the frames travel; None: they are sent as they are
 
     Raises:
         ServerError: the address cannot be listened on.
@@ -162,13 +171,14 @@ async def serve_modbus(endpoint: ModbusEndpoint, host: str, port: int) -> AsyncI
     clients: set[_Client] = set()
     loop = asyncio.get_running_loop()
     try:
-        server = await loop.create_server(lambda: _Client(endpoint, clients), host, port)
+        server = await loop.create_server(lambda: _Client(endpoint, clients), host, port, ssl=tls)
     except OSError as error:
         raise ServerError(
             f"simulated connection {endpoint.key} cannot listen on {host}:{port} ({error.strerror or error}); "
             "stop what uses that port or give the connection another one"
         ) from error
     endpoint.port = server.sockets[0].getsockname()[1]
+    endpoint.address = f"{host}:{endpoint.port}"
     _log.debug("simulated_endpoint_open", connection=endpoint.key, host=host, port=endpoint.port)
     try:
         yield endpoint

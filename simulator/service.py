@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
 import structlog
 
 from emsd.errors import ConfigurationError
-from emsd.plant.modbus_connections import ModbusTcpConnection
+from emsd.plant.connections import Connection
 from emsd.plant.models import Meter, Plant
-from emsd.plant.mqtt_connection import MqttConnection
+from emsd.plant.mqtt_connection import BrokerConnection, MqttConnection
 from emsd.plant.profile import Profile
 from emsd.plant.sparkplug_connection import SparkplugConnection
 from emsd.readings import to_datetime
 from simulator.bank import SHARED_FROM_UNITS, Bank, Unit
+from simulator.broker import encryption_of
+from simulator.certificates import CertificateFolder
 from simulator.clock import wall_clock_us
+from simulator.endpoints import Place, as_modbus, as_served
 from simulator.layout import Layout
-from simulator.modbus_server import ModbusEndpoint, check_loopback, serve_modbus
+from simulator.modbus_server import ModbusEndpoint
 from simulator.mqtt_publisher import MqttPublisher
 from simulator.sparkplug_publisher import SparkplugPublisher
 from simulator.sunspec_profile import USUAL_MODELS, with_points
@@ -55,6 +60,7 @@ class Simulator:
         free_ports: bool = False,
         bind_host: str | None = None,
         allow_remote: bool = False,
+        certificates: Path | None = None,
         silent_for_unknown_units: bool = False,
         sunspec_models: Mapping[str, Sequence[int]] | None = None,
         refresh_s: float = REFRESH_S,
@@ -64,9 +70,11 @@ class Simulator:
         """Prepare a simulator; nothing listens before `async with`.
 
         anchor        counters begin at the UTC midnight before it; absent: the first of this month
-        free_ports    let every Modbus connection take a free port instead of its own; see `ports` and `served_plant`
+        free_ports    let every Modbus connection take a free port, or path, instead of its own; see `served_plant`
         bind_host     listen here instead of on the host of each connection
         allow_remote  listen on addresses that other machines reach, too
+        certificates  folder with the certificates of TLS devices (see simulator.certificates), which keeps those that
+                      are made for trials; absent: they are made for this run
         sunspec_models  models of the devices of a SunSpec profile, by its name and in the order of their chain
         refresh_s     oldest register value that is answered [s]
         publish_when  MQTT devices are silent until it is set; a broker keeps no message for who has not yet subscribed
@@ -82,56 +90,63 @@ class Simulator:
         )
         self.endpoints: dict[str, ModbusEndpoint] = {}
         self.publishers: dict[str, MqttPublisher | SparkplugPublisher] = {}
-        self._addresses: dict[str, tuple[str, int]] = {}
+        self._places: list[Place] = []
+        self._certificates = CertificateFolder(certificates or Path())  # a folder of this run takes its place
+        self._keep_certificates = certificates is not None
         self._now_us = now_us
         self._refresh_s = refresh_s
         self._publish_when = publish_when
         self._stack: AsyncExitStack | None = None
         self._tasks: list[asyncio.Task[None]] = []
         meters = _by_connection(plant.meters)
-        modbus = [each.key for each in plant.connections if isinstance(each, ModbusTcpConnection)]
-        units = self._units({key: meters[key] for key in modbus})
-        for connection in plant.connections:
-            if isinstance(connection, ModbusTcpConnection):
-                host = bind_host or connection.host
-                if not allow_remote:
-                    check_loopback(connection.key, host)
-                self._addresses[connection.key] = (host, 0 if free_ports else connection.port)
-                own = units[connection.key]
-                self.endpoints[connection.key] = ModbusEndpoint(connection.key, own, silent_for_unknown_units)
-            elif isinstance(connection, MqttConnection):
-                self.publishers[connection.key] = MqttPublisher(
-                    connection,
-                    meters[connection.key],
-                    self.truth,
-                    client_id=f"simulator-{plant.site.number}-{connection.key}",
-                    now_us=now_us,
-                )
-            elif isinstance(connection, SparkplugConnection):
-                self.publishers[connection.key] = SparkplugPublisher(
-                    connection,
-                    meters[connection.key],
-                    self.truth,
-                    client_id=f"simulator-{plant.site.number}-{connection.key}",
-                    now_us=now_us,
-                )
-            elif meters[connection.key]:
-                raise ConfigurationError(
-                    f"connection {connection.key} is of kind {connection.kind}, which the simulator does not speak; "
-                    "leave its meters out of the plant to simulate"
-                )
+        modbus = [each for each in map(as_modbus, plant.connections) if each is not None]
+        units = self._units({each.key: meters[each.key] for each in modbus})
+        for connection in modbus:
+            # The devices of a bus hear what is meant for others, and nobody speaks for one that is not there.
+            silent = silent_for_unknown_units or connection.has_bus
+            endpoint = ModbusEndpoint(connection.key, units[connection.key], silent)
+            self.endpoints[connection.key] = endpoint
+            self._places.append(
+                Place.of(connection, endpoint, bind_host=bind_host, free_ports=free_ports, allow_remote=allow_remote)
+            )
+        for other in plant.connections:
+            if other.key not in self.endpoints:
+                self._add_publisher(other, meters[other.key])
+
+    def _add_publisher(self, connection: Connection, meters: Sequence[Meter]) -> None:
+        client_id = f"simulator-{self.plant.site.number}-{connection.key}"
+        if isinstance(connection, BrokerConnection):
+            encryption_of(connection)  # what cannot be used is said before anything runs
+        if isinstance(connection, MqttConnection):
+            self.publishers[connection.key] = MqttPublisher(
+                connection, meters, self.truth, client_id=client_id, now_us=self._now_us
+            )
+        elif isinstance(connection, SparkplugConnection):
+            self.publishers[connection.key] = SparkplugPublisher(
+                connection, meters, self.truth, client_id=client_id, now_us=self._now_us
+            )
+        elif meters:
+            raise ConfigurationError(
+                f"connection {connection.key} is of kind {connection.kind}, which the simulator does not speak; "
+                "leave its meters out of the plant to simulate"
+            )
 
     @property
     def ports(self) -> dict[str, int]:
-        """Where each Modbus connection listens now."""
-        return {key: endpoint.port for key, endpoint in self.endpoints.items()}
+        """Where each Modbus connection of a network listens now."""
+        return {key: endpoint.port for key, endpoint in self.endpoints.items() if endpoint.port}
+
+    @property
+    def addresses(self) -> dict[str, str]:
+        """Where each Modbus connection is reached now: host:port, or the path of a serial port."""
+        return {key: endpoint.address for key, endpoint in self.endpoints.items()}
 
     @property
     def served_plant(self) -> Plant:
-        """The plant with the ports that are really served, for a client of this simulator."""
+        """The plant with the ports, paths and certificates that are really served, for a client of this simulator."""
         connections = tuple(
-            connection.model_copy(update={"port": self.ports[connection.key]})
-            if isinstance(connection, ModbusTcpConnection)
+            as_served(connection, self.endpoints[connection.key], self._certificates)
+            if connection.key in self.endpoints
             else connection
             for connection in self.plant.connections
         )
@@ -162,9 +177,11 @@ class Simulator:
             raise RuntimeError("this simulator is running already")
         self.truth.prepare(self._now_us())
         async with AsyncExitStack() as stack:
-            for key, endpoint in self.endpoints.items():
-                host, port = self._addresses[key]
-                await stack.enter_async_context(serve_modbus(endpoint, host, port))
+            if not self._keep_certificates:
+                made = stack.enter_context(tempfile.TemporaryDirectory(prefix="emsd-simulator-"))
+                self._certificates = CertificateFolder(Path(made))
+            for place in self._places:
+                await place.open(stack, self._certificates)
             group = await stack.enter_async_context(asyncio.TaskGroup())
             self._tasks = [
                 group.create_task(self._publish(publisher), name=f"simulated-publisher-{key}")

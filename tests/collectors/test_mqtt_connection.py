@@ -22,10 +22,12 @@ from structlog.testing import capture_logs
 from collectors.mqtt import open_collector
 from collectors.mqtt.connecting import open_session
 from emsd.errors import Unreachable
+from emsd.plant.models import Area, Asset, AssetKind, Meter, Plant, Site
 from emsd.plant.mqtt_connection import MqttConnection
 from emsd.servers import PrivateMosquitto
+from simulator import Simulator
 from tests.collectors.mqtt_support import connection_to, health_of, meter_of, pub
-from tests.collectors.support import MemorySink, eventually, running
+from tests.collectors.support import MemorySink, eventually, profile, running
 
 MESSAGE = '{"ts": "2026-03-29T02:00:00Z", "power": {"total_w": 1000}}'
 
@@ -288,3 +290,31 @@ async def test_emsd_says_whether_it_is_there(broker: PrivateMosquitto) -> None:
     finally:
         hearing.cancel()
         await asyncio.gather(hearing, return_exceptions=True)
+
+
+async def test_simulated_devices_go_to_an_encrypted_broker_as_the_plant_says(
+    encrypted: EncryptedMosquitto, certificates: Certificates
+) -> None:
+    connection = encrypted_connection(
+        encrypted,
+        ca_file=certificates.path("ca.pem"), cert_file=certificates.path("locked.pem"),
+        key_file=certificates.path("locked.key"), key_password="open-sesame-7",
+    )  # fmt: skip
+    plant = Plant(
+        site=Site(name="Hall", time_zone="UTC", carbon_region="CN"), areas=(Area(key="hall", name="Hall"),),
+        assets=(Asset(key="tool", name="Tool", kind=AssetKind.PROCESS_TOOL, area="hall", rated_power_kw=80),),
+        connections=(connection,),
+        meters=(
+            Meter(
+                key="press", name="Press", asset="tool", profile="json_energy_meter", connection="b", topic="tls/sim",
+                poll_interval_s=0.2,
+            ),
+        ),
+    )  # fmt: skip
+    sink = MemorySink()
+    collector = open_collector(connection, [meter_of("json_energy_meter", "tls/sim")], sink)
+    async with running(collector), Simulator(plant, {"json_energy_meter": profile("json_energy_meter")}) as simulator:
+        await eventually(lambda: len(sink.stored) >= 2)
+        for reading in sink.stored:
+            true = simulator.truth.quantities("press", reading.time_us)["active_power_kw"]
+            assert reading.value("active_power_kw") == pytest.approx(true, abs=1e-5)

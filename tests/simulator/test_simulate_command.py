@@ -93,3 +93,29 @@ async def test_other_machines_are_let_in_only_when_told_so(tmp_path: Path) -> No
     assert "other machines can reach" in done.stderr
     allowed = await asyncio.to_thread(run, plant, "--duration", "0.5", "--allow-remote")
     assert allowed.returncode == 0, allowed.stderr
+
+
+LINE = """\
+version: 1
+site: {{name: Hall, time_zone: Europe/Berlin, carbon_region: DE}}
+areas: [{{key: hall, name: Hall}}]
+assets: [{{key: lamps, name: Lamps, kind: lighting, area: hall, rated_power_kw: 20}}]
+connections:
+  - {{key: line, kind: modbus_rtu, device: {device}}}
+  - {{key: safe, kind: modbus_tls, host: 127.0.0.1, port: {port}}}
+meters:
+  - {{key: lamps, name: Lamps, asset: lamps, profile: abb_b23, connection: line, unit_id: 1}}
+  - {{key: more, name: More lamps, asset: lamps, profile: abb_b23, connection: safe, unit_id: 1}}
+"""
+
+
+async def test_a_serial_line_and_certificates_are_told_and_left_as_they_should_be(tmp_path: Path) -> None:
+    plant, device, certificates = tmp_path / "plant.yaml", tmp_path / "line", tmp_path / "certificates"
+    plant.write_text(LINE.format(device=device, port=await free_port()))
+    done = await asyncio.to_thread(run, plant, "--duration", "0.5", "--certificates", certificates)
+    assert done.returncode == 0, done.stderr
+    told = " ".join(done.stdout.split())
+    assert f"line is served at {device}" in told
+    assert "safe listens on port" in told
+    assert not device.is_symlink()
+    assert (certificates / "ca.pem").exists()

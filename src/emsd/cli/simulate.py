@@ -36,8 +36,12 @@ def simulate(
         bool,
         typer.Option("--allow-remote", help="Let other machines reach the simulated devices; they ask no password."),
     ] = False,
+    certificates: Annotated[
+        Path | None,
+        typer.Option(help="Folder with the certificates of TLS devices; those that are missing are made and kept."),
+    ] = None,
 ) -> None:
-    """Stand in for every meter of a plant: Modbus TCP servers and MQTT devices with known true energy."""
+    """Stand in for every meter of a plant: Modbus and MQTT devices with known true energy."""
     from emsd.collector import wall_clock_us
     from emsd.logs import configure_logging
     from emsd.plant.loader import load_plant
@@ -47,7 +51,13 @@ def simulate(
     try:
         loaded = load_plant(plant, environ=os.environ)
         simulator = Simulator(
-            loaded.plant, loaded.profiles, seed=seed, bind_host=bind, allow_remote=allow_remote, now_us=wall_clock_us
+            loaded.plant,
+            loaded.profiles,
+            seed=seed,
+            bind_host=bind,
+            allow_remote=allow_remote,
+            certificates=certificates,
+            now_us=wall_clock_us,
         )
         asyncio.run(_serve(simulator, loaded, duration))
     except ConfigurationError as error:
@@ -65,8 +75,10 @@ async def _serve(simulator: Simulator, loaded: LoadedPlant, duration_s: float | 
     with stop_on_signals() as stopped:
         began_us = wall_clock_us()
         async with simulator:
-            for key, port in simulator.ports.items():
-                console.print(f"{key} listens on port {port}")
+            for key, address in simulator.addresses.items():
+                port = simulator.ports.get(key)
+                where = f"{key} is served at {address}" if port is None else f"{key} listens on port {port}"
+                console.print(where, soft_wrap=True)
             for key, publisher in simulator.publishers.items():
                 console.print(f"{key} publishes to {publisher.address}")
             await _wait(simulator, console, stopped, duration_s)
