@@ -12,8 +12,10 @@ device_settings, identities
 points, words, segments, sunspec, layout, payload
                       canonical values -> registers and messages, with code of its own: a mistake shared with the
                       collectors' codec would cancel itself and no test would see it
-bank, modbus_server, mqtt_publisher
-                      the devices on the wire
+bank, modbus_server, rtu_frames, rtu_server, udp_server, certificates, endpoints
+                      Modbus devices on every transport
+mqtt_speaker, mqtt_devices, phases, shelly, shelly_speaker, tasmota, zigbee2mqtt, mqtt_publisher, sparkplug_publisher
+                      MQTT devices, each in its own manner
 service, clock        Simulator: all of it, started and stopped together
 history, fleet        readings of a time before it ran, and plants of many equal meters
 """

@@ -12,8 +12,8 @@ import numpy as np
 
 from emsd.quantities import BY_NAME, Kind
 from emsd.readings import Quality, Reading, columns
+from simulator.mqtt_devices import readable
 from simulator.noise import FloatArray, IntArray
-from simulator.payload import shown
 from simulator.points import RegisterPoint, point_of
 from simulator.truth import SimulatedPlant
 
@@ -28,7 +28,7 @@ def readable_series(physics: SimulatedPlant, meter_key: str, time_us: IntArray) 
     names = dict.fromkeys((*profile.quantities, "reactive_power_kvar"))
     physical = physics.quantity_series(meter_key, time_us, tuple(names))
     if profile.modbus is None:
-        return {value.quantity: shown(value, physical[value.quantity]) for value in profile.published}
+        return {value.quantity: readable(profile, value, physical[value.quantity]) for value in profile.published}
     return {point.quantity: point.read_back(point.raw(physical)) for point in _points(physics, meter_key)}
 
 

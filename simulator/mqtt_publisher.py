@@ -7,46 +7,23 @@ but not acknowledged counts as lost too, although it may have arrived.
 from __future__ import annotations
 
 import asyncio
-import json
+import contextlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 
 import aiomqtt
-import numpy as np
 import structlog
 
+from emsd.collector import honour_cancellation
 from emsd.plant.models import Meter
 from emsd.plant.mqtt_connection import MqttConnection
-from emsd.plant.mqtt_map import MqttAvailability, MqttMap, MqttMessage, filled
-from simulator.broker import Pauses, client_of
-from simulator.payload import message_of, said_once, shown
+from simulator.broker import ANSWER_S, Pauses, client_of
+from simulator.mqtt_devices import speakers_of
+from simulator.mqtt_speaker import MqttDevice, Publication, Speaker
 from simulator.truth import SimulatedPlant
 
 __all__ = ["MqttDevice", "MqttPublisher"]
 
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class MqttDevice:
-    """One publishing meter and what became of its messages."""
-
-    meter: Meter
-    layout: MqttMap
-    published: int = 0
-    """Beats whose messages the broker acknowledged."""
-    lost: int = 0
-    next_tick: int = field(default=0, repr=False)
-    """The beat that is due next, in poll intervals since 1970."""
-
-    def topic_of(self, kind: MqttMessage | MqttAvailability) -> str:
-        """Return where it publishes this kind of message."""
-        return filled(kind.topic, self.meter.topic or self.meter.key)
-
-    @property
-    def interval_us(self) -> int:
-        """Time between two beats [us]."""
-        return round(self.meter.poll_interval_s * 1e6)
 
 
 class MqttPublisher:
@@ -64,76 +41,92 @@ class MqttPublisher:
         self.connection = connection
         self.address = f"{connection.host}:{connection.port}"
         """The broker that it publishes to."""
-        self.connected = False
-        self._physics = physics
+        self.devices = {meter.key: _device(meter, physics) for meter in meters}
+        self.speakers = tuple(speakers_of(tuple(self.devices.values()), physics))
+        self._connected: set[Speaker] = set()
         self._client_id = client_id
         self._now_us = now_us
-        self.devices = {meter.key: self._device(meter) for meter in meters}
 
-    def _device(self, meter: Meter) -> MqttDevice:
-        layout = self._physics.profile_of(meter.key).mqtt
-        if layout is None:
-            raise ValueError(f"meter {meter.key} does not publish")
-        return MqttDevice(meter, layout)
+    @property
+    def connected(self) -> bool:
+        """Whether everything that has a connection to the broker has it now."""
+        return len(self._connected) == len(self.speakers)
 
     async def run(self) -> None:
         """Publish until cancelled, coming back with capped, jittered backoff when the broker goes away."""
-        pauses = Pauses()
         for device in self.devices.values():
             device.next_tick = self._now_us() // device.interval_us + 1
+        async with asyncio.TaskGroup() as group:
+            for speaker in self.speakers:
+                group.create_task(self._keep_speaking(speaker), name=f"simulated-speaker-{speaker.name}")
+
+    async def _keep_speaking(self, speaker: Speaker) -> None:
+        pauses = Pauses()
+        client_id = f"{self._client_id}-{speaker.name}" if speaker.name else self._client_id
+        will = None if speaker.will is None else aiomqtt.Will(*speaker.will)
         while True:
             try:
-                async with client_of(self.connection, self._client_id) as client:
-                    self.connected = True
+                async with client_of(self.connection, client_id, will) as client:
+                    for topic in speaker.subscriptions:
+                        await client.subscribe(topic, qos=1)
                     pauses.reset()
-                    await self._publish_all(client)
+                    await self._speak(client, speaker)
             except* aiomqtt.MqttError as group:
                 _log.warning(
                     "simulated_devices_offline", connection=self.connection.key, error=str(group.exceptions[0])
                 )
             finally:
-                self.connected = False
+                self._connected.discard(speaker)
             await pauses.wait()
 
-    async def _publish_all(self, client: aiomqtt.Client) -> None:
-        async with asyncio.TaskGroup() as group:
-            for key, device in self.devices.items():
-                group.create_task(self._publish(client, device), name=f"simulated-device-{key}")
-            group.create_task(_watch(client), name=f"simulated-broker-{self.connection.key}")
+    async def _speak(self, client: aiomqtt.Client, speaker: Speaker) -> None:
+        """Say what there is to say until the connection is lost; say good-bye when it ends on purpose."""
+        try:
+            await _publish(client, speaker.hello(self._now_us()))
+            self._connected.add(speaker)
+            async with asyncio.TaskGroup() as group:
+                for device in speaker.devices:
+                    group.create_task(self._beat(client, speaker, device), name=f"simulated-device-{device.meter.key}")
+                group.create_task(self._answer(client, speaker), name=f"simulated-answers-{speaker.name}")
+        except asyncio.CancelledError:
+            if speaker.will is not None:
+                # The broker does not publish the will of who takes leave. One that is just going away hears nothing.
+                with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+                    async with asyncio.timeout(ANSWER_S):
+                        await _publish(client, [speaker.will])
+            raise
 
-    async def _publish(self, client: aiomqtt.Client, device: MqttDevice) -> None:
+    async def _beat(self, client: aiomqtt.Client, speaker: Speaker, device: MqttDevice) -> None:
         interval_us = device.interval_us
-        if device.layout.availability is not None:
-            await self._say_online(client, device, device.layout.availability)
         while True:
             tick = max(self._now_us() // interval_us + 1, device.next_tick)
             device.lost += tick - device.next_tick
             device.next_tick = tick
             await asyncio.sleep(max(tick * interval_us - self._now_us(), 0) / 1e6)
             device.next_tick = tick + 1
-            device.lost += 1  # until the broker says otherwise
-            for topic, payload in self.messages(device, self._now_us()):
-                await client.publish(topic, payload, qos=device.layout.qos, retain=False)
-            device.lost -= 1
-            device.published += 1
+            said = speaker.beat(device, self._now_us())
+            if said:
+                device.lost += 1  # until the broker says otherwise
+                await _publish(client, said)
+                device.lost -= 1
+                device.published += 1
+                honour_cancellation()
 
-    async def _say_online(self, client: aiomqtt.Client, device: MqttDevice, rule: MqttAvailability) -> None:
-        word = rule.online[0]
-        payload = word if rule.path is None else json.dumps({rule.path: word})
-        await client.publish(device.topic_of(rule), payload, qos=1, retain=True)
-
-    def messages(self, device: MqttDevice, time_us: int) -> list[tuple[str, bytes]]:
-        """Return what a device says at an instant: (topic, payload) of each of its kinds of messages."""
-        physical = self._physics.quantity_series(device.meter.key, np.array([time_us], dtype=np.int64))
-        topic, zone = device.meter.topic or device.meter.key, device.meter.time_zone
-        said = []
-        for kind in said_once(device.layout):
-            values = {value.quantity: float(shown(value, physical[value.quantity])[0]) for value in kind.values}
-            said.append((device.topic_of(kind), message_of(kind, time_us, values, topic=topic, time_zone=zone)))
-        return said
+    async def _answer(self, client: aiomqtt.Client, speaker: Speaker) -> None:
+        """Answer what is asked; and notice at once that the broker went away, not only at the next message."""
+        async for message in client.messages:
+            if isinstance(message.payload, bytes):
+                await _publish(client, speaker.reply(message.topic.value, message.payload, self._now_us()))
+                honour_cancellation()
 
 
-async def _watch(client: aiomqtt.Client) -> None:
-    """Notice at once that the broker went away, not only at the next message."""
-    async for _ in client.messages:
-        pass
+async def _publish(client: aiomqtt.Client, said: Sequence[Publication]) -> None:
+    for each in said:
+        await client.publish(each.topic, each.payload, qos=each.qos, retain=each.retain)
+
+
+def _device(meter: Meter, physics: SimulatedPlant) -> MqttDevice:
+    layout = physics.profile_of(meter.key).mqtt
+    if layout is None:
+        raise ValueError(f"meter {meter.key} does not publish")
+    return MqttDevice(meter, layout)

@@ -1,0 +1,124 @@
+"""What has one connection to a broker: a device, or a bridge or gateway of several. It says what it has to say.
+
+A speaker is asked at an instant and answers with messages; it reads no clock and knows no socket.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from emsd.plant.models import Meter
+from emsd.plant.mqtt_map import MqttAvailability, MqttMap, MqttMessage, filled
+from simulator.payload import message_of, said_once, shown
+from simulator.truth import SimulatedPlant
+
+__all__ = ["MappedSpeaker", "MqttDevice", "Publication", "Speaker", "compact"]
+
+
+class Publication(NamedTuple):
+    """One message as it is published."""
+
+    topic: str
+    payload: bytes
+    qos: int = 0
+    retain: bool = False
+
+
+@dataclass(slots=True)
+class MqttDevice:
+    """One publishing meter and what became of its messages."""
+
+    meter: Meter
+    layout: MqttMap
+    published: int = 0
+    """Beats whose messages were sent; at QoS 1 the broker has acknowledged them."""
+    lost: int = 0
+    next_tick: int = field(default=0, repr=False)
+    """The beat that is due next, in poll intervals since 1970."""
+
+    @property
+    def topic(self) -> str:
+        """The meter's own topic."""
+        return self.meter.topic or self.meter.key
+
+    def topic_of(self, kind: MqttMessage | MqttAvailability) -> str:
+        """Return where it publishes this kind of message."""
+        return filled(kind.topic, self.topic)
+
+    @property
+    def interval_us(self) -> int:
+        """Time between two beats [us]."""
+        return round(self.meter.poll_interval_s * 1e6)
+
+
+class Speaker:
+    """One connection to a broker, and the meters behind it.
+
+    name  tells it apart from others of its plant's connection
+    will  what the broker says for it when it is gone; it says so itself when it stops
+    """
+
+    def __init__(self, name: str, devices: Sequence[MqttDevice], physics: SimulatedPlant) -> None:
+        self.name = name
+        self.devices = tuple(devices)
+        self.physics = physics
+        self.will: Publication | None = None
+        self.subscriptions: tuple[str, ...] = ()
+
+    def hello(self, time_us: int) -> list[Publication]:  # noqa: ARG002  (what most have nothing to say to)
+        """Return what it says as soon as it is connected."""
+        return []
+
+    def beat(self, device: MqttDevice, time_us: int) -> list[Publication]:
+        """Return what one of its meters says on its beat; nothing, when there is nothing new."""
+        raise NotImplementedError
+
+    def reply(self, topic: str, payload: bytes, time_us: int) -> list[Publication]:  # noqa: ARG002
+        """Return what it says to a message on one of its subscriptions."""
+        return []
+
+    def values(self, meter: Meter, time_us: int, names: Sequence[str]) -> dict[str, float]:
+        """Return quantities of one of its meters as physics has them, in their units."""
+        series = self.physics.quantity_series(meter.key, np.array([time_us], dtype=np.int64), names)
+        return {name: float(value[0]) for name, value in series.items()}
+
+
+class MappedSpeaker(Speaker):
+    """Devices without a manner of their own: their profile's mapping, turned round, on every beat."""
+
+    def __init__(self, name: str, devices: Sequence[MqttDevice], physics: SimulatedPlant) -> None:
+        super().__init__(name, devices, physics)
+        for device in self.devices:
+            if device.layout.availability is not None:
+                self.will = _presence(device, device.layout.availability, there=False)
+
+    def hello(self, time_us: int) -> list[Publication]:  # noqa: ARG002  (the same at any time)
+        """Return that each device is there, where its profile has a place for it."""
+        rules = ((device, device.layout.availability) for device in self.devices)
+        return [_presence(device, rule, there=True) for device, rule in rules if rule is not None]
+
+    def beat(self, device: MqttDevice, time_us: int) -> list[Publication]:
+        """Return one message of each of its kinds."""
+        physical = self.physics.quantity_series(device.meter.key, np.array([time_us], dtype=np.int64))
+        said = []
+        for kind in said_once(device.layout):
+            values = {value.quantity: float(shown(value, physical[value.quantity])[0]) for value in kind.values}
+            payload = message_of(kind, time_us, values, topic=device.topic, time_zone=device.meter.time_zone)
+            said.append(Publication(device.topic_of(kind), payload, qos=device.layout.qos))
+        return said
+
+
+def compact(document: Any) -> bytes:
+    """Return a document as JSON without blanks."""
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _presence(device: MqttDevice, rule: MqttAvailability, *, there: bool) -> Publication:
+    word = (rule.online if there else rule.offline)[0]
+    payload = word if rule.path is None else json.dumps({rule.path: word})
+    return Publication(device.topic_of(rule), payload.encode(), qos=1, retain=True)
