@@ -157,10 +157,10 @@ def test_nothing_that_lasts_lies_in_a_container() -> None:
 
 @pytest.mark.parametrize("name", ["migrate", "emsd", "simulator"])
 def test_commands_and_options_are_those_of_the_command_line(name: str) -> None:
-    command, *arguments = SERVICES[name]["command"]
-    group = typer.main.get_command(app)
-    assert isinstance(group, TyperGroup)
-    known = group.commands[command]
+    arguments = list(SERVICES[name]["command"])
+    known = typer.main.get_command(app)
+    while isinstance(known, TyperGroup):
+        known = known.commands[arguments.pop(0)]
     options = {option for parameter in known.params for option in parameter.opts}
     assert {each for each in arguments if each.startswith("-")} <= options
 

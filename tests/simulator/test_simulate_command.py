@@ -119,3 +119,18 @@ async def test_a_serial_line_and_certificates_are_told_and_left_as_they_should_b
     assert "safe listens on port" in told
     assert not device.is_symlink()
     assert (certificates / "ca.pem").exists()
+
+
+async def test_without_a_subcommand_a_plant_is_run(tmp_path: Path) -> None:
+    plant = written(tmp_path, port=await free_port())
+    for words in (
+        (str(plant), "--duration", "0"),
+        ("--duration", "0", str(plant)),
+        ("run", str(plant), "--duration=0"),
+    ):
+        done = await asyncio.to_thread(
+            subprocess.run, [sys.executable, "-m", "emsd", "simulate", *words, "--seed", "2", "--duration", "0"],
+            capture_output=True, text=True, timeout=LIMIT_S, check=False, cwd=REPOSITORY,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert "What really flowed" in done.stdout

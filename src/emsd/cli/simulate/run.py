@@ -1,4 +1,4 @@
-"""`emsd simulate`: stand in for every meter of a plant until stopped, and say what really flowed meanwhile.
+"""`emsd simulate run`: stand in for every meter of a plant until stopped, and say what really flowed meanwhile.
 
 Exit codes: 0 stopped as asked; 1 an address is in use; 2 the description is wrong or cannot be simulated.
 """
