@@ -12,17 +12,45 @@ device_settings, identities
 points, words, segments, sunspec, layout, payload
                       canonical values -> registers and messages, with code of its own: a mistake shared with the
                       collectors' codec would cancel itself and no test would see it
-bank, modbus_server, rtu_frames, rtu_server, udp_server, certificates, endpoints
+bank, modbus_endpoint, client, door, modbus_server, rtu_frames, rtu_server, udp_server, certificates, hosts, endpoints
                       Modbus devices on every transport
 mqtt_speaker, mqtt_devices, phases, shelly, shelly_speaker, tasmota, zigbee2mqtt, mqtt_publisher, sparkplug_publisher
                       MQTT devices, each in its own manner
+fault_kinds, faults, live_fault, fault_record
+                      what can go wrong, what does, and what it changed
+counter_faults, faces what a meter shows where that is not what flowed
+wire_faults, outbox, register_holes, message_faults, broker_relay
+                      what becomes of answers and messages on their way
+personality           how a device behaves when nothing is wrong with it
+fault_schedule, fault_book, running, control, control_faults
+                      faults by the clock, by chance, and while it runs
 service, clock        Simulator: all of it, started and stopped together
 history, fleet        readings of a time before it ran, and plants of many equal meters
 """
 
+from simulator.fault_record import Change, FaultRecord
+from simulator.fault_schedule import FaultEntry, RandomFaults, Schedule, read_schedule
+from simulator.faults import DeviceFault
 from simulator.fleet import fleet, fleet_profile
 from simulator.history import history
+from simulator.personality import PersonalityEntry
 from simulator.service import Simulator
 from simulator.truth import Disturbance, EnergyTruth, SimulatedPlant
 
-__all__ = ["Disturbance", "EnergyTruth", "SimulatedPlant", "Simulator", "fleet", "fleet_profile", "history"]
+__all__ = [
+    "Change",
+    "DeviceFault",
+    "Disturbance",
+    "EnergyTruth",
+    "FaultEntry",
+    "FaultRecord",
+    "PersonalityEntry",
+    "RandomFaults",
+    "Schedule",
+    "SimulatedPlant",
+    "Simulator",
+    "fleet",
+    "fleet_profile",
+    "history",
+    "read_schedule",
+]

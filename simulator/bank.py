@@ -7,16 +7,19 @@ are taken at the very request; many share one, so that a thousand meters cost a 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from emsd.errors import ConfigurationError
+from simulator.counter_faults import Face
 from simulator.identities import serial_number
 from simulator.layout import Layout, Span, wanted_quantities
+from simulator.noise import FloatArray
 from simulator.readouts import SHOWN
 from simulator.truth import SimulatedPlant
+from simulator.words import WordArray
 
 __all__ = ["SHARED_FROM_UNITS", "Bank", "Unit"]
 
@@ -53,6 +56,8 @@ class Bank:
         self._now_us = now_us
         self._refresh_us: int = round(refresh_s * 1e6)
         self._templates = np.stack([layout.image_template(serial_number(physics.seed, key)) for key in meter_keys])
+        self._positions = {key: position for position, key in enumerate(meter_keys)}
+        self._faces: dict[int, Face] = {}
         self._taken_us: int | None = None
         self._image = b""
 
@@ -68,11 +73,32 @@ class Bank:
             self.renew(now)
         return self._image
 
+    def wear(self, faces: Mapping[str, Face]) -> None:
+        """Let meters show what their faces do; those that are not named show what is true."""
+        self._faces = {self._positions[key]: face for key, face in faces.items() if key in self._positions}
+        self._taken_us = None
+
     def renew(self, now_us: int) -> None:
         """Take the values of one instant."""
         values = self._physics.look(self._bench, np.array([now_us], dtype=np.int64), self._names)
-        self._image = self.layout.images(values, self._templates).astype(">u2").tobytes()
+        worn = {position: face for position, face in self._faces.items() if face.differs(now_us)}
+        image = self._images_worn(now_us, values, worn) if worn else self.layout.images(values, self._templates)
+        self._image = image.astype(">u2").tobytes()
         self._taken_us = now_us
+
+    def _images_worn(self, now_us: int, values: Mapping[str, FloatArray], worn: Mapping[int, Face]) -> WordArray:
+        """Return the registers while some meters show something else than physics says."""
+        seen = {name: np.array(value, dtype=np.float64) for name, value in values.items()}
+        templates = self._templates.copy()
+        for position, face in worn.items():
+            for name, value in face.shown(now_us, self._names).items():
+                seen[name][position] = value
+            templates[position] = self.layout.image_template(face.serial(now_us))
+        image = self.layout.images(seen, templates)
+        for position, face in worn.items():
+            if face.words_swapped(now_us):
+                self.layout.turn_words(image[position])
+        return image
 
 
 @dataclass(slots=True)

@@ -17,16 +17,28 @@ from emsd.plant.modbus_connections import (
     NetworkConnection,
 )
 from simulator.certificates import CertificateFolder
-from simulator.modbus_server import ModbusEndpoint, check_loopback, serve_modbus
+from simulator.fault_kinds import Carrier
+from simulator.hosts import check_loopback
+from simulator.modbus_endpoint import ModbusEndpoint
+from simulator.modbus_server import serve_modbus
 from simulator.rtu_server import serve_line, serve_rtu_over_tcp
 from simulator.udp_server import serve_datagrams
 
-__all__ = ["Place", "as_modbus", "as_served"]
+__all__ = ["Place", "as_modbus", "as_served", "carrier_of"]
 
 
 def as_modbus(connection: Connection) -> ModbusConnection | None:
     """Return a connection if it leads to Modbus devices."""
     return connection if isinstance(connection, MODBUS_CONNECTIONS) else None
+
+
+def carrier_of(connection: ModbusConnection) -> Carrier:
+    """Return what the answers of a connection travel on."""
+    if isinstance(connection, ModbusRtuConnection):
+        return Carrier.LINE
+    if isinstance(connection, ModbusRtuOverTcpConnection):
+        return Carrier.DEVICE_SERVER
+    return Carrier.UDP if isinstance(connection, ModbusUdpConnection) else Carrier.TCP
 
 
 @dataclass(frozen=True, slots=True)

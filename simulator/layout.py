@@ -184,6 +184,12 @@ class Layout:
                     target |= words
         return image
 
+    def turn_words(self, image: WordArray) -> None:
+        """Turn the words of every number of several registers round in the image of one unit, in place."""
+        for point, positions in zip(self.points, self._places, strict=True):
+            for position in positions:
+                image[position : position + point.registers] = image[position : position + point.registers][::-1].copy()
+
     def plan(self, function: int, address: int, count: int) -> Span | int:
         """Return which bytes of an image answer a read, or the exception code by which the device refuses it."""
         key = (function, address, count)

@@ -15,6 +15,7 @@ from emsd.plant.mqtt_map import MqttValue
 from emsd.plant.profile import Profile
 from emsd.plant.sparkplug_map import SparkplugValue
 from emsd.quantities import BY_NAME, Kind
+from simulator.faces import Faces
 from simulator.mqtt_speaker import MappedSpeaker, MqttDevice, Speaker
 from simulator.noise import FloatArray
 from simulator.payload import shown
@@ -74,13 +75,20 @@ _STEPS: Final[Mapping[str, Mapping[str, float]]] = {
 """By profile: in which steps a device shows its gauges, in the quantity's unit."""
 
 
-def speakers_of(devices: Sequence[MqttDevice], physics: SimulatedPlant) -> list[Speaker]:
-    """Return what speaks for these devices, each with a connection to the broker of its own."""
+def speakers_of(devices: Sequence[MqttDevice], physics: SimulatedPlant, faces: Faces | None = None) -> list[Speaker]:
+    """Return what speaks for these devices, each with a connection to the broker of its own.
+
+    faces  what the meters show; absent: what is true
+    """
     grouped: dict[tuple[_Make, str], list[MqttDevice]] = defaultdict(list)
     for device in devices:
         make, name_of = _SPEAKERS.get(device.meter.profile, (MappedSpeaker, _alone_or_together))
         grouped[make, name_of(device)].append(device)
-    return [make(name, together, physics) for (make, name), together in grouped.items()]
+    speakers = [make(name, together, physics) for (make, name), together in grouped.items()]
+    if faces is not None:
+        for each in speakers:
+            each.faces = faces
+    return speakers
 
 
 def readable(profile: Profile, value: MqttValue | SparkplugValue, physical: FloatArray) -> FloatArray:

@@ -17,6 +17,7 @@ from emsd.collector import honour_cancellation
 from emsd.plant.models import Meter
 from emsd.plant.mqtt_connection import MqttConnection
 from simulator.broker import ANSWER_S, Pauses, client_of
+from simulator.faces import Faces
 from simulator.mqtt_devices import speakers_of
 from simulator.mqtt_speaker import MqttDevice, Publication, Speaker
 from simulator.truth import SimulatedPlant
@@ -33,19 +34,27 @@ class MqttPublisher:
         self,
         connection: MqttConnection,
         meters: Sequence[Meter],
-        physics: SimulatedPlant,
+        faces: Faces,
         *,
         client_id: str,
         now_us: Callable[[], int],
     ) -> None:
         self.connection = connection
-        self.address = f"{connection.host}:{connection.port}"
-        """The broker that it publishes to."""
-        self.devices = {meter.key: _device(meter, physics) for meter in meters}
-        self.speakers = tuple(speakers_of(tuple(self.devices.values()), physics))
+        self.port = connection.port
+        """Where it finds the broker, or a relay in front of it."""
+        self.devices = {meter.key: _device(meter, faces.plant) for meter in meters}
+        self.speakers = tuple(speakers_of(tuple(self.devices.values()), faces.plant, faces))
         self._connected: set[Speaker] = set()
         self._client_id = client_id
         self._now_us = now_us
+
+    @property
+    def address(self) -> str:
+        """The broker that it publishes to."""
+        return f"{self.connection.host}:{self.port}"
+
+    def _way(self) -> MqttConnection:
+        return self.connection.model_copy(update={"port": self.port})
 
     @property
     def connected(self) -> bool:
@@ -66,7 +75,7 @@ class MqttPublisher:
         will = None if speaker.will is None else aiomqtt.Will(*speaker.will)
         while True:
             try:
-                async with client_of(self.connection, client_id, will) as client:
+                async with client_of(self._way(), client_id, will) as client:
                     for topic in speaker.subscriptions:
                         await client.subscribe(topic, qos=1)
                     pauses.reset()
@@ -82,7 +91,7 @@ class MqttPublisher:
     async def _speak(self, client: aiomqtt.Client, speaker: Speaker) -> None:
         """Say what there is to say until the connection is lost; say good-bye when it ends on purpose."""
         try:
-            await _publish(client, speaker.hello(self._now_us()))
+            await _publish(client, speaker.hello(speaker.clock_us(self._now_us())))
             self._connected.add(speaker)
             async with asyncio.TaskGroup() as group:
                 for device in speaker.devices:
@@ -104,20 +113,36 @@ class MqttPublisher:
             device.next_tick = tick
             await asyncio.sleep(max(tick * interval_us - self._now_us(), 0) / 1e6)
             device.next_tick = tick + 1
-            said = speaker.beat(device, self._now_us())
-            if said:
-                device.lost += 1  # until the broker says otherwise
-                await _publish(client, said)
+            said, told = _passed_on(speaker, device, self._now_us())
+            device.lost += told is not None  # until the broker says otherwise
+            await _publish(client, said)
+            if told:
                 device.lost -= 1
                 device.published += 1
-                honour_cancellation()
+            honour_cancellation()
 
     async def _answer(self, client: aiomqtt.Client, speaker: Speaker) -> None:
         """Answer what is asked; and notice at once that the broker went away, not only at the next message."""
         async for message in client.messages:
-            if isinstance(message.payload, bytes):
-                await _publish(client, speaker.reply(message.topic.value, message.payload, self._now_us()))
+            silent = all(device.faults.is_silent for device in speaker.devices)
+            if not silent and isinstance(message.payload, bytes):
+                time_us = speaker.clock_us(self._now_us())
+                await _publish(client, speaker.reply(message.topic.value, message.payload, time_us))
                 honour_cancellation()
+
+
+def _passed_on(speaker: Speaker, device: MqttDevice, now_us: int) -> tuple[Sequence[Publication], bool | None]:
+    """Return what goes to the broker on a beat, and whether the beat's own values are, or will be, among it.
+
+    None: the device had nothing to say.
+    """
+    if device.faults.keeps_silent():
+        return [], False
+    time_us = speaker.clock_us(now_us, device)
+    said = speaker.beat(device, time_us)
+    if not device.faults:
+        return said, True if said else None
+    return device.faults.pass_on(said, lambda age_us: speaker.then(device, time_us - age_us), now_us)
 
 
 async def _publish(client: aiomqtt.Client, said: Sequence[Publication]) -> None:

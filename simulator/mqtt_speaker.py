@@ -8,25 +8,19 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from emsd.plant.models import Meter
 from emsd.plant.mqtt_map import MqttAvailability, MqttMap, MqttMessage, filled
+from simulator.faces import Faces
+from simulator.message_faults import MessageFaults, Publication
+from simulator.noise import FloatArray, IntArray
 from simulator.payload import message_of, said_once, shown
 from simulator.truth import SimulatedPlant
 
 __all__ = ["MappedSpeaker", "MqttDevice", "Publication", "Speaker", "compact"]
-
-
-class Publication(NamedTuple):
-    """One message as it is published."""
-
-    topic: str
-    payload: bytes
-    qos: int = 0
-    retain: bool = False
 
 
 @dataclass(slots=True)
@@ -38,6 +32,8 @@ class MqttDevice:
     published: int = 0
     """Beats whose messages were sent; at QoS 1 the broker has acknowledged them."""
     lost: int = 0
+    faults: MessageFaults = field(default_factory=MessageFaults, repr=False)
+    """What is wrong with its messages."""
     next_tick: int = field(default=0, repr=False)
     """The beat that is due next, in poll intervals since 1970."""
 
@@ -59,16 +55,35 @@ class MqttDevice:
 class Speaker:
     """One connection to a broker, and the meters behind it.
 
-    name  tells it apart from others of its plant's connection
-    will  what the broker says for it when it is gone; it says so itself when it stops
+    name   tells it apart from others of its plant's connection
+    will   what the broker says for it when it is gone; it says so itself when it stops
+    faces  what its meters show
+
+    Times are those of its own clock, which `clock_us` tells and sets before it is asked for anything.
     """
 
     def __init__(self, name: str, devices: Sequence[MqttDevice], physics: SimulatedPlant) -> None:
         self.name = name
         self.devices = tuple(devices)
         self.physics = physics
+        self.faces = Faces(physics, {})
         self.will: Publication | None = None
         self.subscriptions: tuple[str, ...] = ()
+        self._ahead_us = 0
+
+    def clock_us(self, now_us: int, device: MqttDevice | None = None) -> int:  # noqa: ARG002  (one clock for all)
+        """Return what its clock says at an instant; meters behind one connection share it."""
+        wrong = (self.faces.clock_us(each.meter.key, now_us) - now_us for each in self.devices)
+        self._ahead_us = next((each for each in wrong if each), 0)
+        return now_us + self._ahead_us
+
+    def then(self, device: MqttDevice, time_us: int) -> list[Publication]:
+        """Return what one of its meters would have said of everything at another time; nothing changes by it."""
+        raise NotImplementedError
+
+    def series(self, meter_key: str, times_us: IntArray, names: Sequence[str] | None = None) -> dict[str, FloatArray]:
+        """Return quantities of one of its meters, as it shows them, at instants of its clock, each of shape [times]."""
+        return self.faces.quantity_series(meter_key, times_us - self._ahead_us, names)
 
     def hello(self, time_us: int) -> list[Publication]:  # noqa: ARG002  (what most have nothing to say to)
         """Return what it says as soon as it is connected."""
@@ -83,8 +98,8 @@ class Speaker:
         return []
 
     def values(self, meter: Meter, time_us: int, names: Sequence[str]) -> dict[str, float]:
-        """Return quantities of one of its meters as physics has them, in their units."""
-        series = self.physics.quantity_series(meter.key, np.array([time_us], dtype=np.int64), names)
+        """Return quantities of one of its meters as it shows them, in their units."""
+        series = self.series(meter.key, np.array([time_us], dtype=np.int64), names)
         return {name: float(value[0]) for name, value in series.items()}
 
 
@@ -104,13 +119,22 @@ class MappedSpeaker(Speaker):
 
     def beat(self, device: MqttDevice, time_us: int) -> list[Publication]:
         """Return one message of each of its kinds."""
-        physical = self.physics.quantity_series(device.meter.key, np.array([time_us], dtype=np.int64))
+        physical = self.series(device.meter.key, np.array([time_us], dtype=np.int64))
         said = []
         for kind in said_once(device.layout):
             values = {value.quantity: float(shown(value, physical[value.quantity])[0]) for value in kind.values}
             payload = message_of(kind, time_us, values, topic=device.topic, time_zone=device.meter.time_zone)
             said.append(Publication(device.topic_of(kind), payload, qos=device.layout.qos))
         return said
+
+    def then(self, device: MqttDevice, time_us: int) -> list[Publication]:
+        """Return the messages of a beat of then."""
+        return self.beat(device, time_us)
+
+    def clock_us(self, now_us: int, device: MqttDevice | None = None) -> int:
+        """Return what the clock of a device says; each has its own, and none is asked at other times."""
+        self._ahead_us = 0 if device is None else self.faces.clock_us(device.meter.key, now_us) - now_us
+        return now_us + self._ahead_us
 
 
 def compact(document: Any) -> bytes:

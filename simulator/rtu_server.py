@@ -11,21 +11,27 @@ import os
 import stat
 import tty
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import ExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Final, cast
+from typing import Final
 
 import structlog
 
 from emsd.errors import ServerError
-from simulator.modbus_server import ModbusEndpoint
+from simulator.client import DeviceClient
+from simulator.modbus_endpoint import ModbusEndpoint
+from simulator.modbus_server import serve_clients
+from simulator.outbox import Outbox, Step
 from simulator.rtu_frames import LONGEST_FRAME_BYTES, SHORTEST_FRAME_BYTES, is_sound, request_bytes, with_checksum
+from simulator.wire_faults import Manners
 
 __all__ = ["serve_line", "serve_rtu_over_tcp"]
 
 _log = structlog.get_logger(__name__)
 
 _BROADCAST: Final = 0
+_TCP_ONLY_BYTES: Final = 6
+"""Of the header of Modbus TCP a line has the unit id alone."""
 _SILENCE_S: Final = 0.05
 """A request that has not gone on for so long is over; the standard's 3.5 characters are less than any program keeps."""
 _READ_BYTES: Final = 4096
@@ -34,9 +40,10 @@ _READ_BYTES: Final = 4096
 class _Line:
     """Cuts what is heard into requests and has them answered."""
 
-    def __init__(self, endpoint: ModbusEndpoint, send: Callable[[bytes], None]) -> None:
+    def __init__(self, endpoint: ModbusEndpoint, reply: Callable[[bytes], None]) -> None:
+        """Prepare a line; `reply` takes a request as Modbus TCP has it."""
         self._endpoint = endpoint
-        self._send = send
+        self._reply = reply
         self._heard = b""
         self._passed_over = False
         self._silence: asyncio.TimerHandle | None = None
@@ -84,13 +91,9 @@ class _Line:
 
     def _answer(self, frame: bytes) -> None:
         unit_id, request = frame[0], frame[1:-2]
-        if unit_id == _BROADCAST:
-            return
-        # The same request as over TCP, whose header says the unit too.
-        header = bytes(4) + (len(request) + 1).to_bytes(2) + frame[:1]
-        answer = self._endpoint.answer(header + request)
-        if answer:
-            self._send(with_checksum(answer[6:]))
+        if unit_id != _BROADCAST:
+            # The same request as over TCP, whose header says the unit too.
+            self._reply(bytes(4) + (len(request) + 1).to_bytes(2) + frame[:1] + request)
 
     def _stop_waiting(self) -> None:
         if self._silence is not None:
@@ -98,44 +101,111 @@ class _Line:
             self._silence = None
 
 
-class _DeviceServerClient(asyncio.Protocol):
+class _DeviceServerClient(DeviceClient):
     """One connection to a serial device server."""
 
-    def __init__(self, endpoint: ModbusEndpoint, open_clients: set[_DeviceServerClient]) -> None:
+    __slots__ = ("_line",)
+
+    def __init__(self, endpoint: ModbusEndpoint) -> None:
+        super().__init__(endpoint)
+        self._line = _Line(endpoint, self.reply)
+
+    def hear(self, data: bytes) -> None:
+        self._line.hear(data)
+
+    def framed(self, answer: bytes) -> bytes:
+        return _rtu(answer)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._line.close()
+        super().connection_lost(exc)
+
+
+class _Terminal:
+    """A pseudo-terminal with the devices of a line on it, plugged in or not."""
+
+    def __init__(self, endpoint: ModbusEndpoint, wanted: str | None) -> None:
         self._endpoint = endpoint
-        self._open = open_clients
-        self._line: _Line | None = None
-        self._transport: asyncio.Transport | None = None
+        self._wanted = wanted
+        self._ours = -1
+        self._plugged: ExitStack | None = None
+        self._line = _Line(endpoint, self._reply)
+        self._outbox = Outbox(asyncio.get_running_loop(), lambda data, _: self._put(data))
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast("asyncio.Transport", transport)
-        self._line = _Line(self._endpoint, self._transport.write)
-        self._open.add(self)
-        self._endpoint.clients += 1
+    def plug(self) -> None:
+        """Have a serial port; its path is told in `endpoint.address`.
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  (asyncio's signature)
-        if self._line is not None:
-            self._line.close()
-        self._open.discard(self)
-        self._endpoint.clients -= 1
+        Raises:
+            ServerError: there is no pseudo-terminal left, or the link cannot be made.
+        """
+        endpoint, loop = self._endpoint, asyncio.get_running_loop()
+        with ExitStack() as stack:
+            self._ours, theirs = _pair(endpoint.key)
+            stack.callback(os.close, self._ours)
+            # Our own hold on the far end keeps the line up while no client has it open.
+            stack.callback(os.close, theirs)
+            path = os.ttyname(theirs)
+            endpoint.address = stack.enter_context(_link(endpoint.key, self._wanted, path))
+            loop.add_reader(self._ours, self.hear)
+            stack.callback(loop.remove_reader, self._ours)
+            self._plugged = stack.pop_all()
+        _log.debug("simulated_line_open", connection=endpoint.key, path=path, link=endpoint.address)
 
-    def data_received(self, data: bytes) -> None:
-        if self._line is not None:
+    def unplug(self) -> None:
+        """Have none any more: whoever has it open finds it gone."""
+        self._forget()
+        if self._plugged is not None:
+            self._plugged.close()
+            self._plugged = None
+
+    def hear(self) -> None:
+        try:
+            data = os.read(self._ours, _READ_BYTES)
+        except BlockingIOError:
+            return
+        manners = self._endpoint.manners
+        if manners is None or not manners.held:
             self._line.hear(data)
 
-    def pause_writing(self) -> None:
-        """Stop reading while the other side does not take its answers, so that memory stays bounded."""
-        if self._transport is not None:
-            self._transport.pause_reading()
+    def behave(self, before: Manners | None, now: Manners | None) -> None:  # noqa: ARG002  (whatever was before)
+        """What is under way on a line that is cut is lost; an adapter that is pulled out takes the port with it."""
+        pulled = now.refused if now is not None else ()
+        if pulled and self._plugged is not None:
+            for live in pulled:
+                live.hits += 1
+            self.unplug()
+        elif not pulled and self._plugged is None:
+            self.plug()
+        if now is not None and now.held:
+            self._forget()
 
-    def resume_writing(self) -> None:
-        if self._transport is not None:
-            self._transport.resume_reading()
+    def _forget(self) -> None:
+        self._line.close()
+        self._outbox.drop()
 
-    def abort(self) -> None:
-        """Drop the connection at once."""
-        if self._transport is not None:
-            self._transport.abort()
+    def _reply(self, request: bytes) -> None:
+        endpoint = self._endpoint
+        manners = endpoint.manners
+        if manners is not None:
+            self._outbox.put(endpoint.steps(manners, request, _rtu))
+            return
+        answer = endpoint.answer(request)
+        if answer:
+            self._outbox.put([Step(_rtu(answer))])
+
+    def _put(self, answer: bytes) -> None:
+        """Send an answer; nobody waits on a line, so what its buffer does not take is gone."""
+        try:
+            sent = os.write(self._ours, answer)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(answer):
+            self._endpoint.lost_answers += 1
+
+
+def _rtu(answer: bytes) -> bytes:
+    """Return an answer of Modbus TCP in the frame of a line."""
+    return with_checksum(answer[_TCP_ONLY_BYTES:])
 
 
 @asynccontextmanager
@@ -145,24 +215,8 @@ async def serve_rtu_over_tcp(endpoint: ModbusEndpoint, host: str, port: int) -> 
     Raises:
         ServerError: the address cannot be listened on.
     """
-    clients: set[_DeviceServerClient] = set()
-    loop = asyncio.get_running_loop()
-    try:
-        server = await loop.create_server(lambda: _DeviceServerClient(endpoint, clients), host, port)
-    except OSError as error:
-        raise ServerError(
-            f"simulated connection {endpoint.key} cannot listen on {host}:{port} ({error.strerror or error}); "
-            "stop what uses that port or give the connection another one"
-        ) from error
-    endpoint.port = server.sockets[0].getsockname()[1]
-    endpoint.address = f"{host}:{endpoint.port}"
-    try:
+    async with serve_clients(endpoint, host, port, lambda: _DeviceServerClient(endpoint)):
         yield endpoint
-    finally:
-        server.close()
-        for client in tuple(clients):
-            client.abort()
-        await server.wait_closed()
 
 
 @asynccontextmanager
@@ -175,49 +229,29 @@ async def serve_line(endpoint: ModbusEndpoint, wanted: str | None = None) -> Asy
     Raises:
         ServerError: there is no pseudo-terminal left, or the link cannot be made.
     """
-    loop = asyncio.get_running_loop()
+    terminal = _Terminal(endpoint, wanted)
+    terminal.plug()
+    endpoint.parties.add(terminal)
+    try:
+        terminal.behave(None, endpoint.manners)
+        yield endpoint
+    finally:
+        endpoint.parties.discard(terminal)
+        terminal.unplug()
+
+
+def _pair(key: str) -> tuple[int, int]:
+    """Return our end and the other of a new pseudo-terminal that passes every byte on as it is."""
     try:
         ours, theirs = os.openpty()
     except OSError as error:
         raise ServerError(
-            f"simulated connection {endpoint.key} gets no pseudo-terminal ({error.strerror or error}); "
+            f"simulated connection {key} gets no pseudo-terminal ({error.strerror or error}); "
             "end other programs that hold some, or raise kernel.pty.max"
         ) from error
-    try:
-        tty.setraw(theirs)
-        os.set_blocking(ours, False)
-        path = os.ttyname(theirs)
-        with _link(endpoint.key, wanted, path) as told:
-            endpoint.address = told
-            line = _Line(endpoint, lambda answer: _put(endpoint, ours, answer))
-            loop.add_reader(ours, lambda: line.hear(_take(ours)))
-            _log.debug("simulated_line_open", connection=endpoint.key, path=path, link=told)
-            try:
-                yield endpoint
-            finally:
-                loop.remove_reader(ours)
-                line.close()
-    finally:
-        # Our own hold on the far end keeps the line up while no client has it open.
-        os.close(theirs)
-        os.close(ours)
-
-
-def _take(ours: int) -> bytes:
-    try:
-        return os.read(ours, _READ_BYTES)
-    except BlockingIOError:
-        return b""
-
-
-def _put(endpoint: ModbusEndpoint, ours: int, answer: bytes) -> None:
-    """Send an answer; nobody waits on a line, so what its buffer does not take is gone."""
-    try:
-        sent = os.write(ours, answer)
-    except BlockingIOError:
-        sent = 0
-    if sent < len(answer):
-        endpoint.lost_answers += 1
+    tty.setraw(theirs)
+    os.set_blocking(ours, False)
+    return ours, theirs
 
 
 @contextmanager

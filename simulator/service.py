@@ -23,12 +23,18 @@ from emsd.plant.sparkplug_connection import SparkplugConnection
 from emsd.readings import to_datetime
 from simulator.bank import SHARED_FROM_UNITS, Bank, Unit
 from simulator.broker import encryption_of
+from simulator.broker_relay import BrokerRelay
 from simulator.certificates import CertificateFolder
 from simulator.clock import wall_clock_us
-from simulator.endpoints import Place, as_modbus, as_served
+from simulator.endpoints import Place, as_modbus, as_served, carrier_of
+from simulator.faces import Faces
+from simulator.fault_book import FaultBook
+from simulator.fault_schedule import Schedule, planned
+from simulator.hosts import check_loopback
 from simulator.layout import Layout
 from simulator.modbus_server import ModbusEndpoint
 from simulator.mqtt_publisher import MqttPublisher
+from simulator.personality import personalities_of
 from simulator.sparkplug_publisher import SparkplugPublisher
 from simulator.sunspec_profile import USUAL_MODELS, with_points
 from simulator.truth import Disturbance, SimulatedPlant, month_start
@@ -47,6 +53,7 @@ class Simulator:
     async with Simulator(plant, profiles, seed=1) as sim:
         sim.ports["substation"]                                   where each Modbus connection listens
         sim.truth.true_energy_kwh("incomer", from_us, to_us)      what the service should have measured
+        sim.faults.add(DeviceFault("no_reply", from_us, meter="incomer"))   what goes wrong, and what that changed
     """
 
     def __init__(
@@ -65,6 +72,8 @@ class Simulator:
         sunspec_models: Mapping[str, Sequence[int]] | None = None,
         refresh_s: float = REFRESH_S,
         publish_when: asyncio.Event | None = None,
+        schedule: Schedule | None = None,
+        broker: tuple[str, int] | None = None,
         now_us: Callable[[], int] = wall_clock_us,
     ) -> None:
         """Prepare a simulator; nothing listens before `async with`.
@@ -77,6 +86,9 @@ class Simulator:
                       are made for trials; absent: they are made for this run
         sunspec_models  models of the devices of a SunSpec profile, by its name and in the order of their chain
         refresh_s     oldest register value that is answered [s]
+        schedule      faults, by the time since the first start, and personalities of the devices
+        broker        host and port of the broker that is really there: the simulator then listens where the plant has
+                      its brokers, and passes on what comes, so that a broker can be away, slow or cut off
         publish_when  MQTT devices are silent until it is set; a broker keeps no message for who has not yet subscribed
 
         Raises:
@@ -88,8 +100,14 @@ class Simulator:
         self.truth = SimulatedPlant(
             plant, served, seed, anchor=anchor or month_start(to_datetime(now_us())), disturbances=disturbances
         )
+        personalities = personalities_of(schedule.personalities if schedule else (), plant, profiles)
+        self._faces = Faces(self.truth, personalities)
+        self._schedule = schedule
         self.endpoints: dict[str, ModbusEndpoint] = {}
         self.publishers: dict[str, MqttPublisher | SparkplugPublisher] = {}
+        self._broker = broker
+        self._bind_host, self._free_ports, self._allow_remote = bind_host, free_ports, allow_remote
+        self._relays: dict[str, BrokerRelay] = {}
         self._places: list[Place] = []
         self._certificates = CertificateFolder(certificates or Path())  # a folder of this run takes its place
         self._keep_certificates = certificates is not None
@@ -104,7 +122,7 @@ class Simulator:
         for connection in modbus:
             # The devices of a bus hear what is meant for others, and nobody speaks for one that is not there.
             silent = silent_for_unknown_units or connection.has_bus
-            endpoint = ModbusEndpoint(connection.key, units[connection.key], silent)
+            endpoint = ModbusEndpoint(connection.key, units[connection.key], silent, carrier=carrier_of(connection))
             self.endpoints[connection.key] = endpoint
             self._places.append(
                 Place.of(connection, endpoint, bind_host=bind_host, free_ports=free_ports, allow_remote=allow_remote)
@@ -112,18 +130,28 @@ class Simulator:
         for other in plant.connections:
             if other.key not in self.endpoints:
                 self._add_publisher(other, meters[other.key])
+        messages = {key: device.faults for each in self.publishers.values() for key, device in each.devices.items()}
+        self.faults = FaultBook(
+            self.truth, self._faces, self.endpoints, messages, self._relays, personalities, now_us=now_us
+        )
 
     def _add_publisher(self, connection: Connection, meters: Sequence[Meter]) -> None:
         client_id = f"simulator-{self.plant.site.number}-{connection.key}"
         if isinstance(connection, BrokerConnection):
             encryption_of(connection)  # what cannot be used is said before anything runs
+            if self._broker is not None:
+                host = self._bind_host or connection.host
+                if not self._allow_remote:
+                    check_loopback(connection.key, host)
+                port = 0 if self._free_ports else connection.port
+                self._relays[connection.key] = BrokerRelay(connection.key, host, port, self._broker)
         if isinstance(connection, MqttConnection):
             self.publishers[connection.key] = MqttPublisher(
-                connection, meters, self.truth, client_id=client_id, now_us=self._now_us
+                connection, meters, self._faces, client_id=client_id, now_us=self._now_us
             )
         elif isinstance(connection, SparkplugConnection):
             self.publishers[connection.key] = SparkplugPublisher(
-                connection, meters, self.truth, client_id=client_id, now_us=self._now_us
+                connection, meters, self._faces, client_id=client_id, now_us=self._now_us
             )
         elif meters:
             raise ConfigurationError(
@@ -147,6 +175,8 @@ class Simulator:
         connections = tuple(
             as_served(connection, self.endpoints[connection.key], self._certificates)
             if connection.key in self.endpoints
+            else connection.model_copy(update={"port": self._relays[connection.key].port})
+            if connection.key in self._relays
             else connection
             for connection in self.plant.connections
         )
@@ -167,27 +197,38 @@ class Simulator:
         """Messages that no broker took, by meter."""
         return {key: device.lost for each in self.publishers.values() for key, device in each.devices.items()}
 
+    def now_us(self) -> int:
+        """Return what the clock of the plant says [us since 1970]."""
+        return self._now_us()
+
     async def __aenter__(self) -> Self:
         """Open every endpoint and start publishing.
 
         Raises:
             ServerError: an address cannot be listened on; nothing stays open.
+            ConfigurationError: the schedule has a fault that this plant cannot have.
         """
         if self._stack is not None:
             raise RuntimeError("this simulator is running already")
         self.truth.prepare(self._now_us())
+        schedule, self._schedule = self._schedule, None
+        self.faults.add_all(planned(schedule, self.truth, self._now_us(), self._relays) if schedule else ())
         async with AsyncExitStack() as stack:
             if not self._keep_certificates:
                 made = stack.enter_context(tempfile.TemporaryDirectory(prefix="emsd-simulator-"))
                 self._certificates = CertificateFolder(Path(made))
             for place in self._places:
                 await place.open(stack, self._certificates)
+            for key, relay in self._relays.items():
+                await stack.enter_async_context(relay.serve())
+                self.publishers[key].port = relay.port
             group = await stack.enter_async_context(asyncio.TaskGroup())
             self._tasks = [
                 group.create_task(self._publish(publisher), name=f"simulated-publisher-{key}")
                 for key, publisher in self.publishers.items()
                 if publisher.devices
             ]
+            self._tasks.append(group.create_task(self.faults.run(), name="simulated-faults"))
             self._stack = stack.pop_all()
         _log.info("simulator_started", endpoints=len(self.endpoints), meters=len(self.plant.meters))
         return self

@@ -92,6 +92,11 @@ class ShellySpeaker(Speaker):
             said.append(self._event(counter, counted["id"], device.meter, time_us))
         return said
 
+    def then(self, device: MqttDevice, time_us: int) -> list[Publication]:
+        """Return the whole status of the meter's components."""
+        shown = (show(device.meter, time_us) for show in (self.gauges, self.counters))
+        return [Publication(f"{self.prefix}/status/{name}", compact(status), qos=1) for name, status in shown]
+
     def reply(self, topic: str, payload: bytes, time_us: int) -> list[Publication]:
         """Return the answer to a request, or everything when that was commanded."""
         if topic.endswith("/command"):
@@ -163,7 +168,7 @@ class ShellySpeaker(Speaker):
 
     def _minute_series(self, meter: Meter, minute_us: int) -> dict[str, Any]:
         times = np.arange(minute_us, minute_us + _US_PER_MINUTE + 1, _KNOT_US, dtype=np.int64)
-        return self.physics.quantity_series(meter.key, times, _RECORD)
+        return self.series(meter.key, times, _RECORD)
 
 
 class ShellyTriphase(ShellySpeaker):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,6 +22,8 @@ from emsd.plant.sparkplug_connection import SparkplugConnection
 from emsd.plant.sparkplug_map import SparkplugMap, SparkplugValue
 from emsd.quantities import BY_NAME, RUN_STATE_CODES, Kind
 from simulator.broker import ANSWER_S, Pauses, client_of
+from simulator.faces import Faces
+from simulator.message_faults import MessageFaults, Publication
 from simulator.payload import shown
 from simulator.sparkplug_payload import BOOLEAN, DOUBLE, INT64, REBIRTH, Metric, asks_for_birth, payload_of
 from simulator.truth import SimulatedPlant
@@ -46,6 +48,8 @@ class SparkplugDevice:
     """Messages, births among them, that were sent; at QoS 0 nobody acknowledges them."""
     lost: int = 0
     """Beats without a connection."""
+    faults: MessageFaults = field(default_factory=MessageFaults, repr=False)
+    """What is wrong with its messages."""
     next_tick: int = field(default=0, repr=False)
     aliases: dict[str, int] = field(default_factory=dict, repr=False)
     said: dict[str, float] = field(default_factory=dict, repr=False)
@@ -64,24 +68,34 @@ class SparkplugPublisher:
         self,
         connection: SparkplugConnection,
         meters: Sequence[Meter],
-        physics: SimulatedPlant,
+        faces: Faces,
         *,
         client_id: str,
         now_us: Callable[[], int],
     ) -> None:
-        self.address = f"{connection.host}:{connection.port}"
-        """The broker that it publishes to."""
-        self.devices = {meter.key: _device(meter, physics) for meter in meters}
+        self.connection = connection
+        self.port = connection.port
+        """Where it finds the broker, or a relay in front of it."""
+        self.devices = {meter.key: _device(meter, faces.plant) for meter in meters}
         grouped: dict[tuple[str, str], list[SparkplugDevice]] = defaultdict(list)
         for meter in meters:
             group, node = _parts(meter)[:2]
             grouped[group, node].append(self.devices[meter.key])
         self.nodes = {
             f"{group}/{node}": SimulatedEdgeNode(
-                connection, (group, node), devices, physics, client_id=f"{client_id}-{group}-{node}", now_us=now_us
+                self.way, (group, node), devices, faces, client_id=f"{client_id}-{group}-{node}", now_us=now_us
             )
             for (group, node), devices in grouped.items()
         }
+
+    @property
+    def address(self) -> str:
+        """The broker that it publishes to."""
+        return f"{self.connection.host}:{self.port}"
+
+    def way(self) -> SparkplugConnection:
+        """Return the connection as it leads to the broker now."""
+        return self.connection.model_copy(update={"port": self.port})
 
     @property
     def connected(self) -> bool:
@@ -100,10 +114,10 @@ class SimulatedEdgeNode:
 
     def __init__(
         self,
-        connection: SparkplugConnection,
+        way: Callable[[], SparkplugConnection],
         name: tuple[str, str],
         devices: Sequence[SparkplugDevice],
-        physics: SimulatedPlant,
+        faces: Faces,
         *,
         client_id: str,
         now_us: Callable[[], int],
@@ -111,10 +125,10 @@ class SimulatedEdgeNode:
         self.connected = False
         self.births = 0
         """How often it has published its births, whether by itself or because it was asked."""
-        self._connection = connection
+        self._way = way
         self._name = name
         self._devices = tuple(devices)
-        self._physics = physics
+        self._faces = faces
         self._client_id = client_id
         self._now_us = now_us
         self._session = -1
@@ -130,7 +144,7 @@ class SimulatedEdgeNode:
             self._session = (self._session + 1) % _SEQUENCES
             try:
                 will = aiomqtt.Will(self._topic("NDEATH"), self._death(), qos=1)
-                async with client_of(self._connection, self._client_id, will) as client:
+                async with client_of(self._way(), self._client_id, will) as client:
                     await client.subscribe(self._topic("NCMD"), qos=1)
                     pauses.reset()
                     await self._live(client)
@@ -187,14 +201,36 @@ class SimulatedEdgeNode:
             device.next_tick = tick
             await asyncio.sleep(max(tick * interval_us - self._now_us(), 0) / 1e6)
             device.next_tick = tick + 1
+            if device.faults.keeps_silent():
+                device.lost += 1
+                continue
             async with self._in_order:
-                time_us = self._now_us()
-                metrics = self._data_metrics(device, time_us)
-                if metrics:
-                    kind = "NDATA" if device.device is None else "DDATA"
-                    await self._send(client, kind, device.device, metrics, time_us, with_datatypes=False)
-                    device.published += 1
+                said, told = self._passed_on(device, self._now_us())
+                for each in said:
+                    await client.publish(each.topic, each.payload, qos=each.qos, retain=each.retain)
+                device.published += told is True
+                device.lost += told is False
             honour_cancellation()
+
+    def _passed_on(self, device: SparkplugDevice, now_us: int) -> tuple[Sequence[Publication], bool | None]:
+        """Return what goes to the broker on a beat, and whether its own values are, or will be, among it.
+
+        None: the device had nothing to say.
+        """
+        topic = self._topic("NDATA" if device.device is None else "DDATA", device.device)
+        metrics = self._data_metrics(device, now_us)
+        said = []
+        if metrics:
+            said.append(Publication(topic, self._payload(device.device, metrics, now_us)))
+            self._sequence = (self._sequence + 1) % _SEQUENCES
+        if not device.faults:
+            return said, True if said else None
+
+        def before(age_us: int) -> list[Publication]:
+            old = self._metrics(device, self._values(device, now_us - age_us))
+            return [Publication(topic, self._payload(device.device, old, now_us - age_us))]
+
+        return device.faults.pass_on(said, before, now_us)
 
     async def _send(
         self,
@@ -206,9 +242,16 @@ class SimulatedEdgeNode:
         *,
         with_datatypes: bool,
     ) -> None:
-        data = payload_of(metrics, time_us // 1000, self._sequence, with_datatypes=with_datatypes)
+        data = self._payload(device, metrics, time_us, with_datatypes=with_datatypes)
         self._sequence = (self._sequence + 1) % _SEQUENCES
         await client.publish(self._topic(kind, device), data, qos=0, retain=False)
+
+    def _payload(
+        self, device: str | None, metrics: Sequence[Metric], time_us: int, *, with_datatypes: bool = False
+    ) -> bytes:
+        """Return the next payload of the session, which carries the time of the device's own clock."""
+        time_ms = self._clock_us(device, time_us) // 1000
+        return payload_of(metrics, time_ms, self._sequence, with_datatypes=with_datatypes)
 
     def _give_out_aliases(self) -> None:
         names = [(device, value.metric) for device in self._devices for value in device.layout.values]
@@ -225,19 +268,21 @@ class SimulatedEdgeNode:
     def _data_metrics(self, device: SparkplugDevice, time_us: int) -> list[Metric]:
         """Return what has changed since it said something last; everything where it reports periodically."""
         values = self._values(device, time_us)
-        everything = device.layout.reporting == "periodic"
-        changed = [
+        before = {} if device.layout.reporting == "periodic" else device.said
+        device.said = values
+        return self._metrics(device, {name: value for name, value in values.items() if value != before.get(name)})
+
+    def _metrics(self, device: SparkplugDevice, values: Mapping[str, float]) -> list[Metric]:
+        return [
             Metric(values[value.metric], _datatype(value), alias=device.aliases[value.metric])
             for value in _each_metric_once(device.layout)
-            if everything or values[value.metric] != device.said.get(value.metric)
+            if value.metric in values
         ]
-        device.said = values
-        return changed
 
     def _values(self, device: SparkplugDevice, time_us: int) -> dict[str, float]:
         # Metrics carry milliseconds, and their values are those of that very instant.
         instant = np.array([time_us // 1000 * 1000], dtype=np.int64)
-        physical = self._physics.quantity_series(device.meter.key, instant)
+        physical = self._faces.quantity_series(device.meter.key, instant)
         said: dict[str, float] = {}
         for value in _each_metric_once(device.layout):
             number = float(shown(value, physical[value.quantity])[0])
@@ -249,6 +294,11 @@ class SimulatedEdgeNode:
             number = (number - value.add) / value.scale
             said[value.metric] = round(number) if _datatype(value) == INT64 else round(number, _DECIMALS)
         return said
+
+    def _clock_us(self, name: str | None, time_us: int) -> int:
+        """Return what the clock of a device of this edge node says; None: that of the edge node."""
+        own = self._on(name)
+        return self._faces.clock_us(own[0].meter.key, time_us) if own else time_us
 
     def _on(self, name: str | None) -> list[SparkplugDevice]:
         return [device for device in self._devices if device.device == name]

@@ -76,6 +76,10 @@ class TasmotaSpeaker(Speaker):
         """Return STATE and SENSOR."""
         return self._telemetry(time_us)
 
+    def then(self, device: MqttDevice, time_us: int) -> list[Publication]:  # noqa: ARG002  (it has but one meter)
+        """Return STATE and SENSOR of then."""
+        return self._telemetry(time_us)
+
     def reply(self, topic: str, payload: bytes, time_us: int) -> list[Publication]:
         """Return what STATUS 8, 10 or 11 shows; other commands are not known."""
         command = topic.rpartition("/")[2].casefold()
@@ -132,7 +136,7 @@ class TasmotaSpeaker(Speaker):
         midnight = self._at(time_us).replace(hour=0, minute=0, second=0, microsecond=0)
         began = [instant_us(midnight - timedelta(days=1)), instant_us(midnight)]
         times = np.maximum(np.array(began, dtype=np.int64), self.physics.anchor_us)
-        then = self.physics.quantity_series(self.meter.key, times, ("energy_import_kwh",))["energy_import_kwh"]
+        then = self.series(self.meter.key, times, ("energy_import_kwh",))["energy_import_kwh"]
         return {
             "Yesterday": round(float(then[1] - then[0]), 3),
             "Today": round(total_kwh - float(then[1]), 3),

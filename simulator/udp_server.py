@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Final, cast
 
 from emsd.errors import ServerError
-from simulator.modbus_server import ModbusEndpoint
+from simulator.modbus_endpoint import ModbusEndpoint
+from simulator.outbox import Step
 
 __all__ = ["serve_datagrams"]
 
@@ -31,9 +32,30 @@ class _Datagrams(asyncio.DatagramProtocol):
         if not whole or data[2:4] != b"\0\0":
             self._endpoint.bad_frames += 1
             return
-        answer = self._endpoint.answer(data)
-        if answer and self._transport is not None:
-            self._transport.sendto(answer, addr)
+        manners = self._endpoint.manners
+        if manners is None:
+            self._send(self._endpoint.answer(data), addr)
+        elif not manners.held:  # what is sent to where the way is cut is lost
+            self._send_later(self._endpoint.steps(manners, data, lambda answer: answer), addr)
+
+    def _send_later(self, steps: Sequence[Step], addr: tuple[str, int]) -> None:
+        """Send each datagram at its time, whatever else is under way: the network keeps no order."""
+        loop, due_s = asyncio.get_running_loop(), 0.0
+        for step in steps:
+            due_s += step.delay_s
+            if due_s > 0:
+                loop.call_later(due_s, self._arrive, step.data, addr)
+            else:
+                self._send(step.data, addr)
+
+    def _arrive(self, data: bytes, addr: tuple[str, int]) -> None:
+        manners = self._endpoint.manners
+        if manners is None or not manners.held:
+            self._send(data, addr)
+
+    def _send(self, data: bytes, addr: tuple[str, int]) -> None:
+        if data and self._transport is not None and not self._transport.is_closing():
+            self._transport.sendto(data, addr)
 
 
 @asynccontextmanager

@@ -62,6 +62,10 @@ class ZigbeeBridge(Speaker):
             return []
         return [self._message(device, state, time_us)]
 
+    def then(self, device: MqttDevice, time_us: int) -> list[Publication]:
+        """Return what a plug showed."""
+        return [self._publication(device, self._state(device, time_us), time_us)]
+
     def reply(self, topic: str, payload: bytes, time_us: int) -> list[Publication]:  # noqa: ARG002  (any asks for all)
         """Return what the plug shows that was asked."""
         asked = (device for device in self.devices if topic == f"{_BASE}/{device.topic}/get")
@@ -69,6 +73,9 @@ class ZigbeeBridge(Speaker):
 
     def _message(self, device: MqttDevice, state: dict[str, Any], time_us: int) -> Publication:
         self._said[device.meter.key] = state
+        return self._publication(device, state, time_us)
+
+    def _publication(self, device: MqttDevice, state: dict[str, Any], time_us: int) -> Publication:
         seen = to_datetime(time_us - time_us % 1000).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         payload = state | {"linkquality": 120, "last_seen": seen}
         return Publication(f"{_BASE}/{device.topic}", compact(payload))
