@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 PROGRAM = "import typer; from emsd.cli.simulate import simulate; typer.run(simulate)"
 LIMIT_S = 120
@@ -33,6 +35,12 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
         [sys.executable, "-c", PROGRAM, *map(str, arguments)],
         capture_output=True, text=True, timeout=LIMIT_S, check=False, cwd=REPOSITORY,
     )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_data_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Leave the address of a simulator that runs outside of the tests alone."""
+    monkeypatch.setenv("EMSD_DATA_DIR", str(tmp_path / "data"))
 
 
 async def free_port() -> int:

@@ -10,6 +10,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
+from emsd.cli.simulate import fault
 from emsd.cli.simulate.run import simulate
 
 __all__ = ["app", "simulate"]
@@ -35,3 +36,4 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command(_DEFAULT)(simulate)
+app.add_typer(fault.app, name="fault")

@@ -8,6 +8,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emsd.cli.signals import stop_on_signals
+from emsd.cli.simulate.address import TOKEN_VARIABLE, Address, left_behind
 from emsd.errors import ConfigurationError, ServerError
 
 if TYPE_CHECKING:
@@ -40,12 +43,31 @@ def simulate(
         Path | None,
         typer.Option(help="Folder with the certificates of TLS devices; those that are missing are made and kept."),
     ] = None,
+    faults: Annotated[
+        Path | None, typer.Option(help="Faults by the clock and by chance, and personalities (YAML).")
+    ] = None,
+    broker: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT",
+            help="The broker that is really there; the simulator listens where the plant has it, and can let it fail.",
+        ),
+    ] = None,
+    control_port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port for `emsd simulate fault` and others; 0 takes a free one.")
+    ] = 0,
+    control_host: Annotated[
+        str, typer.Option(help="Address for it; any but a loopback address needs EMSD_SIMULATOR_TOKEN.")
+    ] = "127.0.0.1",
+    control: Annotated[
+        bool, typer.Option("--control/--no-control", help="Whether faults can be added while it runs.")
+    ] = True,
 ) -> None:
     """Stand in for every meter of a plant: Modbus and MQTT devices with known true energy."""
     from emsd.collector import wall_clock_us
     from emsd.logs import configure_logging
     from emsd.plant.loader import load_plant
-    from simulator import Simulator
+    from simulator import Simulator, read_schedule
 
     configure_logging(level="warning")
     try:
@@ -57,9 +79,11 @@ def simulate(
             bind_host=bind,
             allow_remote=allow_remote,
             certificates=certificates,
+            schedule=None if faults is None else read_schedule(faults),
+            broker=None if broker is None else _host_and_port(broker),
             now_us=wall_clock_us,
         )
-        asyncio.run(_serve(simulator, loaded, duration))
+        asyncio.run(_serve(simulator, loaded, duration, (control_host, control_port) if control else None))
     except ConfigurationError as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
@@ -68,13 +92,17 @@ def simulate(
         raise typer.Exit(1) from error
 
 
-async def _serve(simulator: Simulator, loaded: LoadedPlant, duration_s: float | None) -> None:
+async def _serve(
+    simulator: Simulator, loaded: LoadedPlant, duration_s: float | None, control: tuple[str, int] | None
+) -> None:
     from emsd.collector import wall_clock_us
 
     console = Console(highlight=False)
     with stop_on_signals() as stopped:
         began_us = wall_clock_us()
-        async with simulator:
+        async with simulator, _controlled(simulator, control) as url:
+            if url is not None:
+                console.print(f"faults are taken at {url}: emsd simulate fault add ...", soft_wrap=True)
             for key, address in simulator.addresses.items():
                 port = simulator.ports.get(key)
                 where = f"{key} is served at {address}" if port is None else f"{key} listens on port {port}"
@@ -83,6 +111,28 @@ async def _serve(simulator: Simulator, loaded: LoadedPlant, duration_s: float | 
                 console.print(f"{key} publishes to {publisher.address}")
             await _wait(simulator, console, stopped, duration_s)
             console.print(_truth(simulator, loaded, began_us, wall_clock_us()))
+
+
+@asynccontextmanager
+async def _controlled(simulator: Simulator, place: tuple[str, int] | None) -> AsyncIterator[str | None]:
+    """Serve the control API of a running simulator and leave its address for other commands; no place, no API."""
+    if place is None:
+        yield None
+        return
+    from simulator.control import create_control, serve_control
+
+    host, port = place
+    token = os.environ.get(TOKEN_VARIABLE) or None
+    async with serve_control(create_control(simulator, token=token), port, host=host) as url:
+        with left_behind(Address(url, token)):
+            yield url
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isdecimal():
+        raise ConfigurationError(f"--broker {text} is not like 127.0.0.1:1884; write it so")
+    return host.strip("[]"), int(port)
 
 
 async def _wait(simulator: Simulator, console: Console, stopped: asyncio.Event, duration_s: float | None) -> None:
