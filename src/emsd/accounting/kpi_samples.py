@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -24,12 +24,29 @@ from emsd.store import kpi_inputs as table
 from emsd.store.meter_events import read_events
 from emsd.store.pool import Session
 
-__all__ = ["Samples", "compute_input", "reach_s"]
+__all__ = ["SampleSource", "Samples", "compute_input", "reach_s"]
 
 
 def reach_s(meter: Meter) -> float:
     """Return how far [s] a reading counts before and after its time; migration 0017 marks as far as this."""
     return meter.max_gap_s + CONTEXT_SAMPLES * meter.poll_interval_s
+
+
+class SampleSource(Protocol):
+    """The samples around some quarter hours of an asset, wherever they come from."""
+
+    @property
+    def edges_us(self) -> TimeArray:
+        """The k + 1 edges of the quarter hours [us]."""
+
+    async def signal(self, part: Part, *, holds: bool = False) -> Signal:
+        """Return a gauge."""
+
+    async def counted(self, part: Part) -> Parts:
+        """Return what a counter counted in the quarter hours."""
+
+    async def means(self, parts: Sequence[Part]) -> tuple[FloatArray, FloatArray]:
+        """Return the means of several gauges of one meter, float64[q, k], and the measured share of each quarter."""
 
 
 class Samples:
@@ -99,7 +116,7 @@ class Samples:
         return self._events[key]
 
 
-async def compute_input(samples: Samples, source: KpiSource, facts: Mapping[str, float]) -> Parts:
+async def compute_input(samples: SampleSource, source: KpiSource, facts: Mapping[str, float]) -> Parts:
     """Return one input in the quarter hours of `samples`."""
     edges_us, parts = samples.edges_us, source.parts
     match source.method:

@@ -25,7 +25,7 @@ from emsd.store.bucket_series import MinuteSeries, read_minutes
 from emsd.store.pool import Session
 from emsd.store.virtual_meters import VirtualRow, oldest_minute_us, read_virtual_meters, set_pending
 
-__all__ = ["VirtualMeters"]
+__all__ = ["VirtualMeters", "levels", "virtual_minutes"]
 
 _DAY_US: Final = 24 * 60 * BUCKET_1M_US
 _CELLS_AT_ONCE: Final = 200_000
@@ -65,7 +65,7 @@ class VirtualMeters:
     ) -> None:
         """Compute all that depends on changed minutes [us], level by level, and add what that is to `written`."""
         touched: dict[int, set[int]] = {meter_id: set(minutes) for meter_id, minutes in changed.items()}
-        for level in _levels(virtual):
+        for level in levels(virtual):
             wanted = {row: minutes for row in level if (minutes := _minutes_of(row, touched))}
             await self._compute(connection, wanted)
             for row, minutes in wanted.items():
@@ -74,7 +74,7 @@ class VirtualMeters:
 
     async def _catch_up(self, connection: Session, virtual: Sequence[VirtualRow], written: dict[int, set[int]]) -> bool:
         """Compute one more day of the past of the first virtual meter that lacks some, and all that depends on it."""
-        pending = [row for level in _levels(virtual) for row in level if row.pending_before is not None]
+        pending = [row for level in levels(virtual) for row in level if row.pending_before is not None]
         if not pending:
             return False
         row = pending[0]
@@ -112,7 +112,7 @@ class VirtualMeters:
         series = await read_minutes(connection, inputs, minutes_us)
         present = set(minutes_us.tolist())
         rows = [
-            _rows_of(row, series, minutes_us, minutes)
+            virtual_minutes(row, series, minutes_us, minutes)
             for row, minutes in wanted.items()
             if not minutes.isdisjoint(present)
         ]
@@ -134,24 +134,24 @@ class VirtualMeters:
         return to_datetime(time_us).astimezone(self._zone).date()
 
 
-def _levels(virtual: Sequence[VirtualRow]) -> list[list[VirtualRow]]:
+def levels(virtual: Sequence[VirtualRow]) -> list[list[VirtualRow]]:
     """Return the virtual meters in levels, each after all that it is made of."""
     by_id = {row.meter_id: row for row in virtual}
     sorter = TopologicalSorter({row.meter_id: [each for each in row.factors if each in by_id] for row in virtual})
     sorter.prepare()
-    levels = []
+    found = []
     while sorter.is_active():
         ready = sorter.get_ready()
-        levels.append([by_id[each] for each in ready])
+        found.append([by_id[each] for each in ready])
         sorter.done(*ready)
-    return levels
+    return found
 
 
 def _minutes_of(row: VirtualRow, touched: Mapping[int, set[int]]) -> set[int]:
     return set().union(*(touched.get(source, ()) for source in row.factors))
 
 
-def _rows_of(
+def virtual_minutes(
     row: VirtualRow, series: Mapping[int, MinuteSeries], minutes_us: NDArray[np.int64], wanted: set[int]
 ) -> table.MinuteRows:
     """Return what to store of a virtual meter; minutes in which no input is known stand among the unknown ones."""

@@ -50,7 +50,7 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 class IncrementFlag(IntFlag):
-    """What was special about a stretch of energy; bits of `Increments.flags` (uint8)."""
+    """What was special about a stretch of energy; bits of `Increments.flags` (uint8), and of tiers (smallint)."""
 
     NONE = 0
     ROLLOVER = 1  # the counter passed its modulus and began again at 0
@@ -61,6 +61,7 @@ class IncrementFlag(IntFlag):
     SWAP = 32  # the meter was exchanged: the stretch ends or begins there
     HELD_OUT = 64  # samples in between were left out: their time is wrong, or a person said so
     PARTIAL = 128  # a meter that a virtual one is made of is unknown here, and left out of it
+    SIMULATED = 256  # never flowed: history that the simulator wrote; only in rows of tiers, no stretch has it
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -56,6 +56,8 @@ _COLUMNS: Final = (
 )
 _METERS_PER_SLICE: Final = 100
 """Meters put into arrays before the event loop gets its turn, so that polls keep their time."""
+_OF_STRETCHES: Final = 0xFF
+"""Flags that stretches of energy have; those beyond concern the row."""
 _EMPTY: Final = (np.nan, np.nan, 0.0, 0.0, np.nan, 0.0, 0.0)
 # A stretch of minutes of one meter is a range of the primary key. OFFSET 0 keeps the planner from another way, through
 # all rows of a chunk, which it takes for the better one once it plans for any arguments.
@@ -110,4 +112,6 @@ def _series(row: asyncpg.Record | None, begins_us: NDArray[np.int64]) -> MinuteS
         for number, column in enumerate(columns):
             column[places] = np.array(row[f"c{number}"], dtype=np.float64)
     taken, given, estimated, coverage, power, count, flags = columns
-    return MinuteSeries(taken, given, estimated, coverage, power, count, flags.astype(np.uint8))
+    return MinuteSeries(
+        taken, given, estimated, coverage, power, count, (flags.astype(np.int64) & _OF_STRETCHES).astype(np.uint8)
+    )
