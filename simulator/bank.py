@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
@@ -21,10 +22,25 @@ from simulator.readouts import SHOWN
 from simulator.truth import SimulatedPlant
 from simulator.words import WordArray
 
-__all__ = ["SHARED_FROM_UNITS", "Bank", "Unit"]
+__all__ = ["SHARED_FROM_UNITS", "Bank", "Registers", "Unit"]
 
 SHARED_FROM_UNITS = 32
 """From this many units of one layout on an endpoint, they are renewed together, with those of all such endpoints."""
+
+
+class Registers(Protocol):
+    """Registers of units with one layout, wherever their values come from."""
+
+    @property
+    def layout(self) -> Layout:
+        """How they are laid out, and refused."""
+
+    @property
+    def unit_bytes(self) -> int:
+        """Length of one unit's part of the image."""
+
+    def image(self) -> bytes:
+        """Return the registers of all units as they travel, one after the other."""
 
 
 class Bank:
@@ -106,7 +122,7 @@ class Unit:
     """One Modbus unit, and what it was asked."""
 
     meter_key: str
-    bank: Bank
+    bank: Registers
     position: int
     requests: int = 0
     refusals: Counter[int] = field(default_factory=Counter)

@@ -20,6 +20,7 @@ from emsd.plant.mqtt_connection import MqttConnection
 from emsd.plant.sparkplug_connection import SparkplugConnection
 from simulator.bank import Bank
 from simulator.broker_relay import BrokerRelay
+from simulator.clock import seconds_until
 from simulator.faces import Faces
 from simulator.fault_kinds import Carrier, Layer
 from simulator.fault_record import FaultRecord, record_of
@@ -35,8 +36,6 @@ from simulator.wire_faults import Habits, Manners
 __all__ = ["FaultBook"]
 
 _log = structlog.get_logger(__name__)
-
-_SHORTEST_WAIT_S = 0.001
 
 
 class FaultBook:
@@ -72,7 +71,10 @@ class FaultBook:
         self._habits = {key: self._habits_of(key, personalities) for key in endpoints}
         self._most_clients = {key: self._clients_of(key, personalities) for key in endpoints}
         self._banks: dict[int, Bank] = {
-            id(unit.bank): unit.bank for endpoint in endpoints.values() for unit in endpoint.units.values()
+            id(unit.bank): unit.bank
+            for endpoint in endpoints.values()
+            for unit in endpoint.units.values()
+            if isinstance(unit.bank, Bank)
         }
         self._apply_values()
 
@@ -195,7 +197,7 @@ class FaultBook:
             for edge in (live.fault.from_us, live.fault.until_us)
             if edge is not None and edge > now_us
         ]
-        return max((min(edges) - now_us) / 1e6, _SHORTEST_WAIT_S) if edges else None
+        return seconds_until(self._now_us, min(edges)) if edges else None
 
     def _apply_values(self) -> None:
         self._faces.put_on((live.fault, live.meters) for live in self._faults.values())
