@@ -41,6 +41,8 @@ _NAMES: Final = (
     "outage",
     "sums",
     "accounting",
+    "history",
+    "serving",
 )
 
 

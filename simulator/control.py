@@ -1,6 +1,7 @@
 """The control API of a running simulator: one HTTP service for whoever makes its devices fail, or compares with it.
 
     GET    /status     who runs, and what was asked of it
+    GET    /truth      true energy of every meter and area, in ?from=&to=
     GET    /kinds      the kinds of faults with their parameters
     GET    /faults     the record of every fault so far, with ?from=&to= of those in force in a window
     POST   /faults     adds one
@@ -37,6 +38,7 @@ from simulator.control_faults import router as _faults
 from simulator.hosts import is_loopback
 from simulator.running import RunningSimulator
 from simulator.service import Simulator
+from simulator.truth_api import router as _truth
 
 __all__ = ["RunningSimulator", "create_control", "serve_control"]
 
@@ -101,7 +103,7 @@ def create_control(simulator: Simulator, routers: Sequence[APIRouter] = (), *, t
     app.state.simulator = simulator
     app.state.token = token
     app.state.began = to_datetime(simulator.now_us())
-    for each in (_router, _faults, *routers):
+    for each in (_router, _faults, _truth, *routers):
         app.include_router(each)
     return app
 

@@ -17,6 +17,7 @@ from emsd.collector import honour_cancellation
 from emsd.plant.models import Meter
 from emsd.plant.mqtt_connection import MqttConnection
 from simulator.broker import ANSWER_S, Pauses, client_of
+from simulator.clock import seconds_until
 from simulator.faces import Faces
 from simulator.mqtt_devices import speakers_of
 from simulator.mqtt_speaker import MqttDevice, Publication, Speaker
@@ -111,7 +112,7 @@ class MqttPublisher:
             tick = max(self._now_us() // interval_us + 1, device.next_tick)
             device.lost += tick - device.next_tick
             device.next_tick = tick
-            await asyncio.sleep(max(tick * interval_us - self._now_us(), 0) / 1e6)
+            await asyncio.sleep(seconds_until(self._now_us, tick * interval_us))
             device.next_tick = tick + 1
             said, told = _passed_on(speaker, device, self._now_us())
             device.lost += told is not None  # until the broker says otherwise

@@ -22,6 +22,7 @@ from emsd.plant.sparkplug_connection import SparkplugConnection
 from emsd.plant.sparkplug_map import SparkplugMap, SparkplugValue
 from emsd.quantities import BY_NAME, RUN_STATE_CODES, Kind
 from simulator.broker import ANSWER_S, Pauses, client_of
+from simulator.clock import seconds_until
 from simulator.faces import Faces
 from simulator.message_faults import MessageFaults, Publication
 from simulator.payload import shown
@@ -199,7 +200,7 @@ class SimulatedEdgeNode:
             tick = max(self._now_us() // interval_us + 1, device.next_tick)
             device.lost += tick - device.next_tick
             device.next_tick = tick
-            await asyncio.sleep(max(tick * interval_us - self._now_us(), 0) / 1e6)
+            await asyncio.sleep(seconds_until(self._now_us, tick * interval_us))
             device.next_tick = tick + 1
             if device.faults.keeps_silent():
                 device.lost += 1

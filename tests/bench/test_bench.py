@@ -84,6 +84,13 @@ def test_what_a_fleet_did_over_time_is_drawn(tmp_path: Path) -> None:
     assert all(len(line.attrib["points"].split()) >= 1 for line in lines)
 
 
+@pytest.mark.parametrize(("name", "count"), [("history", 3), ("serving", 3)])
+def test_the_simulator_is_measured_too(name: str, count: int, tmp_path: Path) -> None:
+    rows = rows_of(name, tmp_path / "figures.json")
+    assert len(rows) == count
+    assert all(row["emsd"]["median"] > 0 for row in rows)
+
+
 def test_messages_go_all_the_way_and_are_compared_with_bare_aiomqtt(tmp_path: Path) -> None:
     whole, *steady = rows_of("mqtt", tmp_path / "figures.json")
     assert all(0 < whole[side]["median"] < math.inf for side in ("emsd", "bare", "ratio"))

@@ -11,7 +11,10 @@ import typer
 from typer.core import TyperGroup
 
 from emsd.cli.simulate import fault
+from emsd.cli.simulate.history import history
+from emsd.cli.simulate.measure import measure
 from emsd.cli.simulate.run import simulate
+from emsd.cli.simulate.verify import verify
 
 __all__ = ["app", "simulate"]
 
@@ -37,3 +40,6 @@ app = typer.Typer(
 )
 app.command(_DEFAULT)(simulate)
 app.add_typer(fault.app, name="fault")
+app.command()(history)
+app.command()(measure)
+app.command()(verify)

@@ -19,11 +19,12 @@ from rich.table import Table
 
 from emsd.cli.signals import stop_on_signals
 from emsd.cli.simulate.address import TOKEN_VARIABLE, Address, left_behind
-from emsd.errors import ConfigurationError, ServerError
+from emsd.errors import ConfigurationError, ServerError, SettingsError
 
 if TYPE_CHECKING:
     from emsd.plant.loader import LoadedPlant
     from simulator import Simulator
+    from simulator.clock import FastClock
 
 __all__ = ["simulate"]
 
@@ -59,6 +60,10 @@ def simulate(
     control_host: Annotated[
         str, typer.Option(help="Address for it; any but a loopback address needs EMSD_SIMULATOR_TOKEN.")
     ] = "127.0.0.1",
+    speed: Annotated[float, typer.Option(min=1, max=1000, help="How fast the devices' clock runs; see --from.")] = 1.0,
+    from_: Annotated[
+        str | None, typer.Option("--from", metavar="TIME", help="Where their clock begins, local to the site.")
+    ] = None,
     control: Annotated[
         bool, typer.Option("--control/--no-control", help="Whether faults can be added while it runs.")
     ] = True,
@@ -72,6 +77,7 @@ def simulate(
     configure_logging(level="warning")
     try:
         loaded = load_plant(plant, environ=os.environ)
+        clock = _clock(speed, from_, loaded)
         simulator = Simulator(
             loaded.plant,
             loaded.profiles,
@@ -81,10 +87,10 @@ def simulate(
             certificates=certificates,
             schedule=None if faults is None else read_schedule(faults),
             broker=None if broker is None else _host_and_port(broker),
-            now_us=wall_clock_us,
+            now_us=clock or wall_clock_us,
         )
-        asyncio.run(_serve(simulator, loaded, duration, (control_host, control_port) if control else None))
-    except ConfigurationError as error:
+        asyncio.run(_serve(simulator, loaded, duration, (control_host, control_port) if control else None, clock))
+    except (ConfigurationError, SettingsError) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(2) from error
     except ServerError as error:
@@ -93,14 +99,16 @@ def simulate(
 
 
 async def _serve(
-    simulator: Simulator, loaded: LoadedPlant, duration_s: float | None, control: tuple[str, int] | None
+    simulator: Simulator,
+    loaded: LoadedPlant,
+    duration_s: float | None,
+    control: tuple[str, int] | None,
+    clock: FastClock | None,
 ) -> None:
-    from emsd.collector import wall_clock_us
-
     console = Console(highlight=False)
     with stop_on_signals() as stopped:
-        began_us = wall_clock_us()
-        async with simulator, _controlled(simulator, control) as url:
+        began_us = simulator.now_us()
+        async with simulator, _running(clock), _controlled(simulator, loaded, control) as url:
             if url is not None:
                 console.print(f"faults are taken at {url}: emsd simulate fault add ...", soft_wrap=True)
             for key, address in simulator.addresses.items():
@@ -110,20 +118,49 @@ async def _serve(
             for key, publisher in simulator.publishers.items():
                 console.print(f"{key} publishes to {publisher.address}")
             await _wait(simulator, console, stopped, duration_s)
-            console.print(_truth(simulator, loaded, began_us, wall_clock_us()))
+            console.print(_truth(simulator, loaded, began_us, simulator.now_us()))
+
+
+def _clock(speed: float, from_: str | None, loaded: LoadedPlant) -> FastClock | None:
+    """Return the devices' clock when it is not the wall's.
+
+    Raises:
+        SettingsError: `from_` is no time.
+    """
+    if speed == 1.0 and from_ is None:
+        return None
+    from emsd.cli.simulate.instants import instant_of
+    from emsd.collector import wall_clock_us
+    from emsd.readings import instant_us
+    from simulator.clock import FastClock
+
+    begin_us = wall_clock_us() if from_ is None else instant_us(instant_of("--from", from_, loaded.plant.site.zone))
+    return FastClock(begin_us, speed)
 
 
 @asynccontextmanager
-async def _controlled(simulator: Simulator, place: tuple[str, int] | None) -> AsyncIterator[str | None]:
+async def _running(clock: FastClock | None) -> AsyncIterator[None]:
+    async with asyncio.TaskGroup() as group:
+        task = None if clock is None else group.create_task(clock.run(), name="devices-clock")
+        yield
+        if task is not None:
+            task.cancel()
+
+
+@asynccontextmanager
+async def _controlled(
+    simulator: Simulator, loaded: LoadedPlant, place: tuple[str, int] | None
+) -> AsyncIterator[str | None]:
     """Serve the control API of a running simulator and leave its address for other commands; no place, no API."""
     if place is None:
         yield None
         return
+    from emsd.cli.simulate.kpi_truth import kpi_router
     from simulator.control import create_control, serve_control
 
     host, port = place
     token = os.environ.get(TOKEN_VARIABLE) or None
-    async with serve_control(create_control(simulator, token=token), port, host=host) as url:
+    async with serve_control(create_control(simulator, [kpi_router(loaded)], token=token), port, host=host) as url:
         with left_behind(Address(url, token)):
             yield url
 
