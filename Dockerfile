@@ -12,7 +12,7 @@ COPY migrations ./migrations
 COPY dashboards ./dashboards
 RUN python -m venv /opt/emsd \
     && python -m pip wheel --no-deps --wheel-dir /build/wheels . \
-    && /opt/emsd/bin/python -m pip install "$(ls /build/wheels/emsd-*.whl)[export]"
+    && /opt/emsd/bin/python -m pip install "$(ls /build/wheels/emsd-*.whl)[export,physics]"
 
 FROM python:3.13-slim AS runtime
 RUN groupadd --system --gid 10001 emsd \

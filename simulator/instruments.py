@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from emsd.plant.models import AssetKind
-from simulator.noise import FloatArray, IntArray, Stream, smooth
-from simulator.rules import WEATHER_ROWS
+from simulator.noise import BoolArray, FloatArray, IntArray, Stream, smooth
+from simulator.physics.day import SITE_ROWS
 from simulator.tables import Tables
 
 __all__ = ["Instrument", "Look", "asset_flags", "stack"]
@@ -38,6 +38,15 @@ class Instrument:
     heat_row: IntArray
     heat_factor: FloatArray
     receiver_row: IntArray
+    running_row: IntArray
+    """1 while the asset's machine runs."""
+    starts_row: IntArray
+    starts_factor: FloatArray
+    drive_row: IntArray
+    """1 where its motor has a variable-speed drive."""
+    work_row: IntArray
+    work_factor: FloatArray
+    """What an asset's production goes by [kW]: of tools the power at which they have lots, else their power."""
     rated_kw: FloatArray
     nominal_v: FloatArray
     """Line to line."""
@@ -82,18 +91,35 @@ class Look:
         """Return the integral of the positive part of rows times factors, from the anchor to the instants [x h]."""
         return self.tables.integral(row, self.time_us).positive * factor
 
-    def weather(self, name: str) -> FloatArray:
-        """Return a row of the weather by name."""
-        return self.row(np.array([WEATHER_ROWS.index(name)]), np.ones(1))
+    def site_row(self, name: str) -> FloatArray:
+        """Return one of SITE_ROWS by name."""
+        return self.row(np.array([SITE_ROWS.index(name)]), np.ones(1))
 
-    def weather_since(self, name: str) -> FloatArray:
-        """Return the integral of a row of the weather since the anchor [x h]."""
-        return self.integral(np.array([WEATHER_ROWS.index(name)]), np.ones(1))
+    def site_row_since(self, name: str) -> FloatArray:
+        """Return the integral of one of SITE_ROWS since the anchor [x h]."""
+        return self.integral(np.array([SITE_ROWS.index(name)]), np.ones(1))
 
     @property
     def load(self) -> FloatArray:
         """How hard the asset works, 0..1."""
         return self.row(self.meter.load_row, self.meter.load_factor)
+
+    @property
+    def running(self) -> FloatArray:
+        """1 while the asset's machine runs, 0 while it stands."""
+        return self.row(self.meter.running_row, np.ones(1))
+
+    @property
+    def loaded(self) -> BoolArray:
+        """Whether a compressor delivers air: one at mains frequency does all or nothing, a drive follows."""
+        load = self.load
+        on_drive = self.row(self.meter.drive_row, np.ones(1)) >= 0.5
+        return (load >= 0.5) | (on_drive & (load > 0.0))
+
+    @property
+    def running_h(self) -> FloatArray:
+        """For how long it has run since the anchor [h]."""
+        return self.integral(self.meter.running_row, np.ones(1))
 
     @property
     def active_kw(self) -> FloatArray:

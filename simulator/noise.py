@@ -11,10 +11,11 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["FloatArray", "IntArray", "Stream", "smooth", "steps", "stream", "uniform", "uniform_of"]
+__all__ = ["BoolArray", "FloatArray", "IntArray", "Stream", "smooth", "steps", "stream", "uniform", "uniform_of"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 Stream = npt.NDArray[np.uint64]
 """One or more independent sources of chance, as uint64[n] with n >= 1."""
 

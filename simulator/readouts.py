@@ -13,8 +13,9 @@ import numpy as np
 
 from emsd.quantities import RUN_STATE_CODES, RunState
 from simulator.instruments import Instrument, Look
-from simulator.machines import SPECIFIC_POWER_KW_MIN_M3
 from simulator.noise import FloatArray, IntArray, Stream
+from simulator.physics.compressed_air import SPECIFIC_POWER_KW_MIN_M3
+from simulator.physics.weather import PRESSURE_HPA
 from simulator.tables import Tables
 from simulator.thermal import chilled_water, condensing_bar, heat_meter, heat_volumes, refrigerant_circuit, steam
 
@@ -29,7 +30,6 @@ _PIECES_PER_KWH = 0.05  # a glass substrate takes some 20 kWh on its way through
 _GOOD_SHARE = 0.97
 _GAS_M3_PER_KWH = 0.02
 _GAS_KG_PER_M3 = 0.73  # natural gas, mostly methane, at 15 degC and one atmosphere
-_ROOF_GAIN = 1.04  # light on a roof that leans a few degrees to the sun, of that on level ground
 
 
 def look(
@@ -111,34 +111,38 @@ def _energy(view: Look) -> dict[str, FloatArray]:
 def _machine(view: Look) -> dict[str, FloatArray]:
     meter, load = view.meter, view.load
     codes = {state: RUN_STATE_CODES[state] for state in RunState}
-    compressor = np.where(load >= 0.5, codes[RunState.LOADED], codes[RunState.UNLOADED])
+    compressor = np.where(view.loaded, codes[RunState.LOADED], codes[RunState.UNLOADED])
+    compressor = np.where(view.running > 0.0, compressor, codes[RunState.OFF])
     other = np.where(load > 0.0, codes[RunState.RUNNING], codes[RunState.OFF])
     loaded_h = view.integral(meter.load_row, meter.load_factor)
+    starts = np.floor(view.integral(meter.starts_row, meter.starts_factor) + 0.5)
     return {
         "run_state": np.where(meter.is_compressor > 0, compressor, other),
         "capacity_percent": 100.0 * np.clip(load, 0.0, 1.0),
-        "running_hours_h": view.initial("running_hours_h") + view.since_anchor_h,
+        "running_hours_h": view.initial("running_hours_h") + view.running_h,
         "loaded_hours_h": view.initial("loaded_hours_h") + loaded_h,
-        "starts_count": view.initial("starts_count"),
+        "starts_count": view.initial("starts_count") + starts,
     }
 
 
 def _air(view: Look) -> dict[str, FloatArray]:
-    """A machine that never stops: loaded it fills the receiver, unloaded the net empties it."""
-    meter, load, ambient = view.meter, view.load, view.weather("ambient_c")
+    """Loaded a machine fills the receiver, unloaded the net empties it; all of them push into the same net."""
+    meter, load, ambient = view.meter, view.load, view.site_row("ambient_c")
     receiver = np.clip(view.row(meter.receiver_row, np.ones(1)), 0.0, 1.0)
-    discharge = _LOWER_BAR + (_UPPER_BAR - _LOWER_BAR) * receiver
+    discharge = _LOWER_BAR + (_UPPER_BAR - _LOWER_BAR) * receiver + view.site_row("air_setpoint_bar")
     if np.any(meter.is_cooling):
         discharge = np.where(meter.is_cooling > 0, condensing_bar(view), discharge)
-    warm = 68.0 + 0.4 * ambient + 3.0 * meter.level + view.own_noise(11, 400.0)
+    at_work = 68.0 + 0.4 * ambient + 3.0 * meter.level + view.own_noise(11, 400.0)
+    running = view.running
+    warm = ambient + running * (at_work - ambient)
     drop = 0.12 + 0.18 * meter.level
     return {
         "discharge_pressure_bar": discharge,
-        "sump_pressure_bar": np.where(load >= 0.5, discharge + drop + 0.15, 2.5),
+        "sump_pressure_bar": np.where(view.loaded, discharge + drop + 0.15, 2.5 * running),
         "separator_pressure_drop_bar": drop * np.clip(load, 0.1, 1.0),
-        "airend_temperature_c": warm + 12.0,
+        "airend_temperature_c": warm + 12.0 * running,
         "coolant_temperature_c": warm,
-        "aftercooler_temperature_c": ambient + 9.0,
+        "aftercooler_temperature_c": ambient + 9.0 * running,
         "air_flow_nm3h": _air_nm3h(meter) * load,
         "air_volume_nm3": view.initial("air_volume_nm3") + _air_nm3(view),
         "line_pressure_bar": discharge - 0.15,
@@ -158,10 +162,15 @@ def _air_nm3(view: Look) -> FloatArray:
 
 
 def _drive(view: Look) -> dict[str, FloatArray]:
-    """A two-pole motor: at mains frequency in a compressor, else on a drive that follows the load."""
-    running = (view.meter.is_compressor > 0) | (view.load > 0)
-    on_drive = np.where(running, 25.0 + 25.0 * np.clip(view.load, 0.0, 1.0), 0.0)
-    frequency = np.where(view.meter.is_compressor > 0, 50.0, on_drive)
+    """A two-pole motor: at mains frequency in a fixed-speed compressor, else on a drive that follows the load.
+
+    A screw gives air in proportion to its speed; impellers must keep up their head and never turn slower than half.
+    """
+    load = np.clip(view.load, 0.0, 1.0)
+    slowest = np.where(view.meter.is_compressor > 0, 0.0, 25.0)
+    on_drive = np.where(load > 0, slowest + (50.0 - slowest) * load, 0.0)
+    mains = np.where(view.running > 0, 50.0, 0.0)
+    frequency = np.where(view.row(view.meter.drive_row, np.ones(1)) >= 0.5, on_drive, mains)
     kva = np.abs(view.active_kw) / _MOTOR_POWER_FACTOR
     return {
         "motor_current_a": kva * 1000.0 / (_SQRT_3 * view.meter.nominal_v),
@@ -184,15 +193,15 @@ def _pulses(view: Look) -> dict[str, FloatArray]:
 
 
 def _pieces(view: Look) -> dict[str, FloatArray]:
-    """Pieces that went through an asset, in proportion to the energy that it used, and the good ones of them."""
-    used_kwh = view.integral(view.meter.active_row, view.meter.active_factor)
-    pieces = view.initial("pieces_count") + _PIECES_PER_KWH * used_kwh
+    """Pieces that went through an asset while it had lots in work, and the good ones of them."""
+    worked_kwh = view.integral(view.meter.work_row, view.meter.work_factor)
+    pieces = view.initial("pieces_count") + _PIECES_PER_KWH * worked_kwh
     return {"pieces_count": np.floor(pieces), "good_pieces_count": np.floor(_GOOD_SHARE * pieces)}
 
 
 def _gas(view: Look) -> dict[str, FloatArray]:
-    """Natural gas that a burner beside the asset used, in proportion to the energy that the asset used."""
-    used_m3 = _GAS_M3_PER_KWH * view.integral(view.meter.active_row, view.meter.active_factor)
+    """Gas that an asset used while it had lots in work."""
+    used_m3 = _GAS_M3_PER_KWH * view.integral(view.meter.work_row, view.meter.work_factor)
     return {
         "gas_volume_m3": view.initial("gas_volume_m3") + used_m3,
         "gas_mass_kg": view.initial("gas_mass_kg") + _GAS_KG_PER_M3 * used_m3,
@@ -202,34 +211,34 @@ def _gas(view: Look) -> dict[str, FloatArray]:
 def _direct_current(view: Look) -> dict[str, FloatArray]:
     power = np.maximum(-view.active_kw, 0.0) / 0.97
     lit = power > 0
-    voltage = np.where(lit, 690.0 - 2.0 * (view.weather("ambient_c") - 20.0) + 8.0 * view.own_noise(31, 200.0), 0.0)
+    voltage = np.where(lit, 690.0 - 2.0 * (view.site_row("ambient_c") - 20.0) + 8.0 * view.own_noise(31, 200.0), 0.0)
     return {
         "dc_power_kw": power,
         "dc_voltage_v": voltage,
         "dc_current_a": np.where(lit, power * 1000.0 / np.where(lit, voltage, 1.0), 0.0),
-        "cabinet_temperature_c": view.weather("ambient_c") + 6.0 + 18.0 * np.abs(view.load),
+        "cabinet_temperature_c": view.site_row("ambient_c") + 6.0 + 18.0 * np.abs(view.load),
     }
 
 
 def _outdoors(view: Look) -> dict[str, FloatArray]:
     """A pyranometer at night looks into a sky colder than itself and shows slightly less than nothing."""
-    light, ambient = view.weather("irradiance_w_m2"), view.weather("ambient_c")
+    light, ambient = view.site_row("irradiance_w_m2"), view.site_row("ambient_c")
     dark = -1.2 + 0.6 * view.own_noise(41, 600.0)
     return {
         "irradiance_w_m2": np.where(light > 0, light, dark),
-        "irradiance_poa_w_m2": np.where(light > 0, _ROOF_GAIN * light, dark),
-        "module_temperature_c": ambient + light * (45.0 - 20.0) / 800.0,
+        "irradiance_poa_w_m2": np.where(light > 0, view.site_row("irradiance_poa_w_m2"), dark),
+        "module_temperature_c": view.site_row("module_temperature_c"),
         "ambient_temperature_c": ambient,
         "sensor_temperature_c": ambient + 0.006 * light,
-        "wind_speed_m_s": 2.4 + 1.8 * view.site_noise(61, 5400.0) + 0.6 * view.site_noise(62, 20.0),
+        "wind_speed_m_s": view.site_row("wind_m_s"),
         "wind_direction_deg": 180.0 + 150.0 * view.site_noise(63, 4 * 3600.0) + 20.0 * view.site_noise(64, 30.0),
-        "rain_mm": view.initial("rain_mm") + view.weather_since("rain_mm_h"),
-        "air_pressure_hpa": 1013.0 + 9.0 * view.site_noise(65, 2 * 86_400.0),
+        "rain_mm": view.initial("rain_mm") + view.site_row_since("rain_mm_h"),
+        "air_pressure_hpa": PRESSURE_HPA + 9.0 * view.site_noise(65, 2 * 86_400.0),
     }
 
 
 def _room(view: Look) -> dict[str, FloatArray]:
-    outdoor = view.weather("humidity_percent")
+    outdoor = view.site_row("humidity_percent")
     indoor = 45.0 + 1.5 * view.own_noise(51, 1200.0)
     return {
         "relative_humidity_percent": np.where(view.meter.is_outdoor > 0, outdoor, indoor),

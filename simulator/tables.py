@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from simulator.loads import KNOT_S, KNOTS_PER_DAY, Day
 from simulator.noise import FloatArray, IntArray
+from simulator.physics.day import KNOT_S, KNOTS_PER_DAY, LEAD_KNOTS, Day
 from simulator.rules import Rule
 
 __all__ = ["US_PER_DAY", "Integral", "Tables"]
@@ -44,11 +44,13 @@ class _DayTable:
 class Tables:
     """Values and integrals of all rows at any time; computes a day when it is asked for and keeps the last few."""
 
-    def __init__(self, rules: Sequence[Rule], day: Callable[[int], Day], anchor_day: int) -> None:
+    def __init__(self, rules: Sequence[Rule], rows: int, day: Callable[[int], Day], anchor_day: int) -> None:
+        """Prepare tables of `rows` rows, which the rules compute in turn, one or more each."""
         self._rules = tuple(rules)
+        self._rows = rows
         self._day = day
         self._kept: OrderedDict[int, _DayTable] = OrderedDict()
-        zero = np.zeros(len(self._rules))
+        zero = np.zeros(rows)
         self._first = self._last = anchor_day
         self._starts: dict[int, Integral] = {anchor_day: Integral(zero, zero)}
 
@@ -105,9 +107,13 @@ class Tables:
 
     def _compute(self, number: int) -> _DayTable:
         day = self._day(number)
-        values = np.empty((len(self._rules), KNOTS_PER_DAY + 1))
-        for position, rule in enumerate(self._rules):
-            values[position] = rule(day, values)
+        table = np.empty((self._rows, LEAD_KNOTS + KNOTS_PER_DAY + 1))
+        position = 0
+        for rule in self._rules:
+            rows = np.atleast_2d(rule(day, table))
+            table[position : position + len(rows)] = rows
+            position += len(rows)
+        values = table[:, LEAD_KNOTS:]
         left, right = values[:, :-1], values[:, 1:]
         above = _positive_mean(left, right)
         positive, negative = np.zeros_like(values), np.zeros_like(values)

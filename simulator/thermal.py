@@ -12,8 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from simulator.instruments import Look
-from simulator.machines import CHILLED_WATER_C, REFERENCE_COP, chiller_cooling, condenser_water_c
 from simulator.noise import FloatArray
+from simulator.physics.chilled_water import REFERENCE_COP
 
 __all__ = ["chilled_water", "condensing_bar", "heat_meter", "heat_volumes", "refrigerant_circuit", "steam"]
 
@@ -57,8 +57,9 @@ def _design_m3h(view: Look) -> FloatArray:
 
 def _circuit(view: Look) -> _Circuit:
     heat = np.maximum(view.row(view.meter.heat_row, view.meter.heat_factor), 0.0)
-    flow = _design_m3h(view) * (_LEAST_FLOW + (1.0 - _LEAST_FLOW) * np.maximum(view.load, 0.0))
-    return _Circuit(heat, flow, heat * 3.6 / (flow * KJ_PER_KG_K))
+    flow = _design_m3h(view) * (_LEAST_FLOW * view.running + (1.0 - _LEAST_FLOW) * np.maximum(view.load, 0.0))
+    flows = flow > 0
+    return _Circuit(heat, flow, np.where(flows, heat * 3.6 / (np.where(flows, flow, 1.0) * KJ_PER_KG_K), 0.0))
 
 
 def heat_volumes(view: Look) -> tuple[FloatArray, FloatArray]:
@@ -66,36 +67,36 @@ def heat_volumes(view: Look) -> tuple[FloatArray, FloatArray]:
     meter = view.meter
     heat_kwh = view.integral(meter.heat_row, meter.heat_factor)
     loaded_h = view.integral(meter.load_row, meter.load_factor)
-    water = _design_m3h(view) * (_LEAST_FLOW * view.since_anchor_h + (1.0 - _LEAST_FLOW) * loaded_h)
+    water = _design_m3h(view) * (_LEAST_FLOW * view.running_h + (1.0 - _LEAST_FLOW) * loaded_h)
     return heat_kwh, water
 
 
 def _leaving_c(view: Look) -> FloatArray:
-    return CHILLED_WATER_C + 0.15 * view.own_noise(21, 240.0)
+    return view.site_row("chilled_water_c") + 0.15 * view.own_noise(21, 240.0)
 
 
 def chilled_water(view: Look) -> dict[str, FloatArray]:
     """A chiller that keeps its set-point; the water it gets back is warmer by the heat it takes out."""
     load = np.clip(view.load, 0.0, 1.0)
     circuit, leaving = _circuit(view), _leaving_c(view)
-    entering_condenser, rise = _condenser(view, load, circuit)
+    entering_condenser = view.site_row("condenser_water_c")
+    rise = _condenser_rise_k(view, circuit)
     return {
         "chilled_water_leaving_temperature_c": leaving,
         "chilled_water_entering_temperature_c": leaving + circuit.difference_k,
         "condenser_water_entering_temperature_c": entering_condenser,
         "condenser_water_leaving_temperature_c": entering_condenser + rise,
-        "chilled_water_setpoint_c": np.full(1, CHILLED_WATER_C),
+        "chilled_water_setpoint_c": view.site_row("chilled_water_c"),
         "evaporator_refrigerant_temperature_c": leaving - 1.5 - load,
         "condenser_refrigerant_temperature_c": entering_condenser + rise + 1.5,
         "water_flow_m3h": circuit.flow_m3h,
     }
 
 
-def _condenser(view: Look, load: FloatArray, circuit: _Circuit) -> tuple[FloatArray, FloatArray]:
-    """Return the water that enters the condenser [C], and by how much it leaves warmer [K]."""
-    entering = condenser_water_c(view.weather("wet_bulb_c"))
-    power_share = chiller_cooling(np.full_like(load, CHILLED_WATER_C), entering, load).power_share
-    return entering, _DESIGN_K * (circuit.heat_kw / _full_kw(view) + power_share)
+def _condenser_rise_k(view: Look, circuit: _Circuit) -> FloatArray:
+    """Return by how much water leaves the condenser warmer [K]: it takes away the cold and the machine's power."""
+    power = np.maximum(view.row(view.meter.work_row, view.meter.work_factor), 0.0)
+    return _DESIGN_K * (circuit.heat_kw + power) / _full_kw(view)
 
 
 def heat_meter(view: Look) -> dict[str, FloatArray]:

@@ -21,11 +21,12 @@ from emsd.readings import instant_us
 from simulator.device_settings import Exponents, choose_exponents
 from simulator.initial import initial_counters
 from simulator.instruments import Instrument, asset_flags, stack
-from simulator.loads import day_of
 from simulator.noise import FloatArray, IntArray, stream, uniform_of
+from simulator.physics.day import day_of
+from simulator.physics.scenarios import KINDS, Scenario, Scenarios
+from simulator.physics.weather import DEFAULT_LATITUDE, DEFAULT_LONGITUDE, Sky
 from simulator.points import point_of
 from simulator.readouts import look
-from simulator.sky import DEFAULT_LATITUDE, DEFAULT_LONGITUDE, Sky
 from simulator.sunspec_profile import with_points
 from simulator.tables import US_PER_DAY, Tables
 from simulator.topology import Term, Topology, build_topology
@@ -84,14 +85,15 @@ class SimulatedPlant:
         *,
         anchor: datetime,
         disturbances: Sequence[Disturbance] = (),
+        scenarios: Sequence[Scenario] = (),
     ) -> None:
         """Prepare a plant.
 
         anchor  Counters stand at their initial value at the UTC midnight before this aware datetime.
 
         Raises:
-            ConfigurationError: a profile is unknown, meters are each other's parents, or a disturbance concerns a
-                meter or quantity that cannot be disturbed.
+            ConfigurationError: a profile is unknown, meters are each other's parents, a disturbance concerns a meter or
+                quantity that cannot be disturbed, or a scenario an asset that cannot have it.
         """
         self.plant = plant
         used = {meter.profile for meter in plant.meters}
@@ -99,17 +101,23 @@ class SimulatedPlant:
         self.seed = seed
         self.anchor_us = instant_us(anchor) // US_PER_DAY * US_PER_DAY
         self.meters: Mapping[str, Meter] = {meter.key: meter for meter in plant.meters}
-        self.topology: Topology = build_topology(plant, profiles, seed)
+        self.scenarios = Scenarios.of(scenarios)
+        self.topology: Topology = build_topology(plant, profiles, seed, self.scenarios)
         self.disturbances = tuple(disturbances)
         self._check_disturbances()
+        self._check_scenarios()
         site = plant.site
         latitude = DEFAULT_LATITUDE if site.latitude is None else site.latitude
         longitude = DEFAULT_LONGITUDE if site.longitude is None else site.longitude
         sky = Sky(seed, latitude, longitude)
         activity = stream(seed, "site", "activity")
         zone = site.zone
+        now = self.scenarios
         self.tables = Tables(
-            self.topology.rules, lambda number: day_of(number, sky, zone, activity), self.anchor_us // US_PER_DAY
+            self.topology.rules,
+            len(self.topology.rows),
+            lambda number: day_of(number, sky, zone, activity, now),
+            self.anchor_us // US_PER_DAY,
         )
         self._assets = {asset.key: asset for asset in plant.assets}
         self._grid = stream(seed, "site", "grid")
@@ -223,6 +231,8 @@ class SimulatedPlant:
             "apparent": node.apparent if node else view.active,
             "load": view.load,
             "heat": view.heat,
+            "work": view.work,
+            "starts": view.starts,
         }
         fields = {f"{name}_row": np.array([term.row]) for name, term in terms.items()}
         factors = {f"{name}_factor": np.array([term.factor]) for name, term in terms.items()}
@@ -237,6 +247,8 @@ class SimulatedPlant:
             **fields,
             **factors,
             receiver_row=np.array([view.receiver.row]),
+            running_row=np.array([view.running.row]),
+            drive_row=np.array([view.drive.row]),
             rated_kw=np.array([view.rated_kw]),
             nominal_v=np.array([self._nominal_v(meter)]),
             share_l1=np.array(share[:1]),
@@ -253,9 +265,9 @@ class SimulatedPlant:
         return meter.rated_power_kw or self.topology.assets[meter.asset].rated_kw
 
     def _nominal_v(self, meter: Meter) -> float:
-        """Large incomers are metered at medium voltage, everything else at 400 V."""
-        incomer = self._assets[meter.asset].kind is AssetKind.INCOMER
-        high = incomer and self._rated_kw(meter) >= _MEDIUM_VOLTAGE_FROM_KW
+        """Large incomers and feeders are metered at medium voltage, everything else at 400 V."""
+        bus = self._assets[meter.asset].kind in {AssetKind.INCOMER, AssetKind.FEEDER}
+        high = bus and self._rated_kw(meter) >= _MEDIUM_VOLTAGE_FROM_KW
         return _MEDIUM_VOLTAGE_V if high else _LOW_VOLTAGE_V
 
     def _check_disturbances(self) -> None:
@@ -272,6 +284,25 @@ class SimulatedPlant:
                 raise ConfigurationError(
                     f"disturbance of meter {meter.key}: {each.quantity} belongs to the energy balance; "
                     "disturb another gauge"
+                )
+
+    def _check_scenarios(self) -> None:
+        """Refuse scenarios that would change nothing, or that cannot be told apart."""
+        kinds = {asset.key: asset.kind for asset in self.plant.assets}
+        keys: set[str] = set()
+        for each in self.scenarios.all:
+            if each.key in keys:
+                raise ConfigurationError(f"two scenarios are called {each.key}; give each a key of its own")
+            keys.add(each.key)
+            if each.asset is None:
+                continue
+            if each.asset not in kinds:
+                raise ConfigurationError(f"scenario {each.key}: the plant has no asset {each.asset}")
+            if kinds[each.asset] not in KINDS[each.kind].asset_kinds:
+                able = ", ".join(KINDS[each.kind].asset_kinds)
+                raise ConfigurationError(
+                    f"scenario {each.key}: {each.kind} concerns assets of kind {able}, but {each.asset} is a "
+                    f"{kinds[each.asset]}"
                 )
 
 

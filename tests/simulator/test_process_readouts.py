@@ -12,7 +12,7 @@ from emsd.plant.derived import DERIVED_QUANTITIES
 from emsd.quantities import BY_NAME, Kind
 from emsd.readings import instant_us
 from simulator import SimulatedPlant
-from simulator.sky import Sky
+from simulator.physics.weather import Sky
 
 START_US = instant_us(datetime(2026, 6, 3, 4, tzinfo=UTC))
 HOUR_US = 3_600_000_000
@@ -166,7 +166,8 @@ def test_all_weather_stations_of_a_site_see_one_sky(show: Show) -> None:
     assert here["wind_speed_m_s"].std() > 0.05
     light = show(WEATHER, "irradiance_w_m2", times=FINE[::400])["irradiance_w_m2"]
     assert light.min() > 0
-    assert here["irradiance_poa_w_m2"] == pytest.approx(1.04 * light)
+    gain = here["irradiance_poa_w_m2"] / light
+    assert 0.85 < gain.min() < gain.max() < 1.2  # a roof that leans 10 degrees, in June
 
 
 def test_rain_gauges_count_what_falls(physics: SimulatedPlant) -> None:

@@ -5,6 +5,7 @@ One module a subcommand, each imported for its signature only: what it needs com
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import typer
@@ -30,6 +31,12 @@ class _RunUnlessTold(TyperGroup):
         if first not in self.commands and first not in ctx.help_option_names:
             args = [_DEFAULT, *args]
         return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        if find_spec("pvlib") is None:
+            typer.echo("the simulated plant needs pvlib; install it with `pip install 'emsd[physics]'`", err=True)
+            raise typer.Exit(1)
+        return super().invoke(ctx)
 
 
 app = typer.Typer(
