@@ -1,7 +1,7 @@
 """A stand-in for every meter of a plant, with exact ground truth.
 
-noise, sky            what chance and the weather do, as pure functions of seed and time
-machines, loads       what an asset of each kind draws
+noise                 chance, as a pure function of seed and time
+physics               weather, production, and what an asset of each kind draws
 rules, topology       the plant's description -> rows of power and the tree of buses
 tables                the rows on 10 s knots, one UTC day at a time, with exact integrals
 instruments, readouts, initial

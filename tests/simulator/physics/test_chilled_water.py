@@ -115,6 +115,17 @@ def test_a_chiller_that_is_off_has_no_flow_no_power_and_water_at_rest(run: Run, 
         assert 5.0 < leaving.min() < leaving.max() < 35.0
 
 
+def test_every_start_of_a_chiller_counts(run: Run) -> None:
+    plant = run()
+    times = ANCHOR_DAY * 86_400_000_000 + np.arange(4 * 8640, dtype=np.int64) * 10_000_000
+    counted = plant.quantity_series("chiller-1-controller", times, ("starts_count",))["starts_count"]
+    running = plant.tables.values(np.array([plant.topology.rows["running chiller-1"]]), times) > 0.5
+    starts = np.flatnonzero(np.diff(running.astype(int)) == 1)
+    assert starts.size >= 2
+    assert counted[-1] - counted[0] == starts.size
+    assert set(np.diff(counted)) == {0.0, 1.0}
+
+
 def test_heat_balances_in_the_water_and_in_the_condenser_of_a_fouled_chiller(run: Run) -> None:
     drift = Scenario(key="foul", kind=ScenarioKind.COP_DRIFT, asset="chiller-2", amount=0.3, start=EARLY)
     times = ANCHOR_DAY * 86_400_000_000 + np.arange(0, 86_400, 600, dtype=np.int64) * 1_000_000

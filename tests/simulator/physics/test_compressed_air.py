@@ -161,4 +161,5 @@ def test_controllers_of_drives_and_of_stopped_machines_show_what_they_do(run: Ru
     still = factory.quantity_series(feeder, times, (*zeros, "airend_temperature_c", "ambient_temperature_c"))
     for name in zeros[:-1]:
         assert not still[name].any(), name
+    assert len(set(still["starts_count"])) == 1
     assert np.array_equal(still["airend_temperature_c"], still["ambient_temperature_c"])
