@@ -7,6 +7,9 @@ tables                the rows on 10 s knots, one UTC day at a time, with exact 
 instruments, readouts, initial
                       what a meter on an asset would show, and since when it has been counting
 truth                 SimulatedPlant: power, quantities and true energy of every meter at any time
+scopes, balance       which meters speak for an area and the site; whether power adds up at every bus
+scenario_file, scenario_truth, kpi_truth
+                      what goes wrong, read from a file; what it truly costs; true key figures
 device_settings, identities
                       what a device has set in itself (ratios, units, powers of ten), and who it says it is
 points, words, segments, sunspec, layout, payload

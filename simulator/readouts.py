@@ -14,7 +14,7 @@ import numpy as np
 from emsd.quantities import RUN_STATE_CODES, RunState
 from simulator.instruments import Instrument, Look
 from simulator.noise import FloatArray, IntArray, Stream
-from simulator.physics.compressed_air import SPECIFIC_POWER_KW_MIN_M3
+from simulator.physics.compressed_air import AIR_NM3_PER_KWH
 from simulator.physics.weather import PRESSURE_HPA
 from simulator.tables import Tables
 from simulator.thermal import chilled_water, condensing_bar, heat_meter, heat_volumes, refrigerant_circuit, steam
@@ -23,7 +23,6 @@ __all__ = ["SHOWN", "look"]
 
 _SQRT_3 = 3.0**0.5
 _MOTOR_POWER_FACTOR = 0.88
-_NORMAL_PER_FREE = 0.9317  # 273.15/293.15: free air at 20 C to normal conditions at 0 C
 _LOWER_BAR, _UPPER_BAR = 6.8, 7.5
 _PIPE_M_S = 30.0  # velocity at normal conditions and full flow, for which the pipe of the flow meter is chosen
 _PIECES_PER_KWH = 0.05  # a glass substrate takes some 20 kWh on its way through a tool
@@ -153,7 +152,7 @@ def _air(view: Look) -> dict[str, FloatArray]:
 
 def _air_nm3h(meter: Instrument) -> FloatArray:
     """Return the flow of a compressor at full load."""
-    return meter.rated_kw / SPECIFIC_POWER_KW_MIN_M3 * 60.0 * _NORMAL_PER_FREE
+    return meter.rated_kw * AIR_NM3_PER_KWH
 
 
 def _air_nm3(view: Look) -> FloatArray:

@@ -69,16 +69,37 @@ class Tables:
         shape = np.broadcast_shapes(row.shape, time_us.shape)
         positive, negative = np.empty(shape), np.empty(shape)
         for number, where in _by_day(time_us):
-            start, table = self._start(number), self._table(number)
-            knot, share = _place(time_us[where], number)
-            left = table.values[row, knot]
-            right = left + (table.values[row, knot + 1] - left) * share
-            part = share * _HOURS_PER_KNOT
-            above = _positive_mean(left, right)
-            positive[..., where] = start.positive[row] + table.positive[row, knot] + above * part
-            below = above - 0.5 * (left + right)
-            negative[..., where] = start.negative[row] + table.negative[row, knot] + below * part
+            start, today = self._start(number), self._since_midnight(number, row, time_us[where])
+            positive[..., where] = start.positive[row] + today.positive
+            negative[..., where] = start.negative[row] + today.negative
         return Integral(positive, negative)
+
+    def between(self, row: IntArray, edges_us: IntArray) -> Integral:
+        """Return the integrals of rows from each instant to the next, [rows, instants - 1]; the instants must rise.
+
+        Only the days between the first and the last are computed, however far from the anchor they are.
+        """
+        shape = (row.size, edges_us.size - 1)
+        positive, negative = np.zeros(shape), np.zeros(shape)
+        for number in range(int(edges_us[0]) // US_PER_DAY, -(-int(edges_us[-1]) // US_PER_DAY)):
+            begin, end = number * US_PER_DAY, (number + 1) * US_PER_DAY
+            first = max(int(np.searchsorted(edges_us, begin, side="right")) - 1, 0)
+            last = min(int(np.searchsorted(edges_us, end, side="left")) + 1, edges_us.size)
+            today = self._since_midnight(number, row[:, None], np.clip(edges_us[first:last], begin, end))
+            positive[:, first : last - 1] += np.diff(today.positive, axis=1)
+            negative[:, first : last - 1] += np.diff(today.negative, axis=1)
+        return Integral(positive, negative)
+
+    def _since_midnight(self, number: int, row: IntArray, time_us: IntArray) -> Integral:
+        """Return the integrals of rows from the midnight at which a day begins to times on it, its end included."""
+        table = self._table(number)
+        knot, share = _place(time_us, number)
+        left = table.values[row, knot]
+        right = left + (table.values[row, knot + 1] - left) * share
+        part = share * _HOURS_PER_KNOT
+        above = _positive_mean(left, right)
+        below = above - 0.5 * (left + right)
+        return Integral(table.positive[row, knot] + above * part, table.negative[row, knot] + below * part)
 
     def _start(self, number: int) -> Integral:
         """Integrals at the first instant of a day, walking there from the nearest day that is known."""
@@ -134,8 +155,9 @@ def _positive_mean(left: FloatArray, right: FloatArray) -> FloatArray:
 
 def _place(time_us: IntArray, number: int) -> tuple[IntArray, FloatArray]:
     """Return the knot before each time, and how far between it and the next the time lies, 0..1."""
-    knot, rest = np.divmod(time_us - number * US_PER_DAY, _US_PER_KNOT)
-    return knot, rest / _US_PER_KNOT
+    since_us = time_us - number * US_PER_DAY
+    knot = np.minimum(since_us // _US_PER_KNOT, KNOTS_PER_DAY - 1)  # the end of a day lies on its last line
+    return knot, (since_us - knot * _US_PER_KNOT) / _US_PER_KNOT
 
 
 def _by_day(time_us: IntArray) -> list[tuple[int, IntArray | slice]]:

@@ -7,6 +7,7 @@ whatever order they are asked. Time is passed in; nothing here reads a clock.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -106,22 +107,33 @@ class SimulatedPlant:
         self.disturbances = tuple(disturbances)
         self._check_disturbances()
         self._check_scenarios()
-        site = plant.site
-        latitude = DEFAULT_LATITUDE if site.latitude is None else site.latitude
-        longitude = DEFAULT_LONGITUDE if site.longitude is None else site.longitude
-        sky = Sky(seed, latitude, longitude)
-        activity = stream(seed, "site", "activity")
-        zone = site.zone
-        now = self.scenarios
-        self.tables = Tables(
-            self.topology.rules,
-            len(self.topology.rows),
-            lambda number: day_of(number, sky, zone, activity, now),
-            self.anchor_us // US_PER_DAY,
-        )
+        self.tables = self._tables_with(self.scenarios)
         self._assets = {asset.key: asset for asset in plant.assets}
         self._grid = stream(seed, "site", "grid")
         self._benches: dict[str, Bench] = {}
+
+    def without(self, scenario_key: str) -> SimulatedPlant:
+        """Return this plant with the same chance and weather, in which one of its scenarios never happens.
+
+        Raises KeyError when there is no such scenario.
+        """
+        # The topology is shared: of a large plant, loads that a scenario concerns must keep the shape of their own.
+        twin = copy(self)
+        twin.scenarios = self.scenarios.without(scenario_key)
+        twin.tables = self._tables_with(twin.scenarios)
+        return twin
+
+    def _tables_with(self, scenarios: Scenarios) -> Tables:
+        site = self.plant.site
+        latitude = DEFAULT_LATITUDE if site.latitude is None else site.latitude
+        longitude = DEFAULT_LONGITUDE if site.longitude is None else site.longitude
+        sky, activity = Sky(self.seed, latitude, longitude), stream(self.seed, "site", "activity")
+        return Tables(
+            self.topology.rules,
+            len(self.topology.rows),
+            lambda number: day_of(number, sky, site.zone, activity, scenarios),
+            self.anchor_us // US_PER_DAY,
+        )
 
     def profile_of(self, meter_key: str) -> Profile:
         """Return the profile of a meter; raises KeyError when there is no such meter."""
@@ -141,8 +153,12 @@ class SimulatedPlant:
 
     def unmetered_kw(self, meter_key: str, time_us: int) -> float:
         """Return what flows through a meter beyond the sum of the meters below it [kW]."""
+        return float(self.unmetered_series_kw(meter_key, np.array([time_us], dtype=np.int64))[0])
+
+    def unmetered_series_kw(self, meter_key: str, time_us: IntArray) -> FloatArray:
+        """Return what flows through a meter beyond the sum of the meters below it, at many times [kW]."""
         rest = self.topology.unmetered.get(meter_key)
-        return 0.0 if rest is None else float(self._term(rest, np.array([time_us], dtype=np.int64))[0])
+        return np.zeros(time_us.size) if rest is None else self._term(rest, time_us)
 
     def true_energy_kwh(self, meter_key: str, from_us: int, to_us: int) -> EnergyTruth:
         """Return the energy that really flowed through a meter from one instant to another.
@@ -157,6 +173,22 @@ class SimulatedPlant:
         total = self.tables.integral(np.array([term.row]), np.array([from_us, to_us], dtype=np.int64))
         positive, negative = total.positive * term.factor, total.negative * term.factor
         return EnergyTruth(float(positive[1] - positive[0]), float(negative[1] - negative[0]))
+
+    def net_kwh(self, meter_keys: Sequence[str], edges_us: IntArray) -> FloatArray:
+        """Return import less export of energy meters from each instant to the next [kWh], [meters, instants - 1].
+
+        Only the days between the first and the last instant are computed, however far from the anchor they are.
+
+        Raises:
+            KeyError: there is no such energy meter.
+            ValueError: the instants do not rise.
+        """
+        if np.any(np.diff(edges_us) < 0):
+            raise ValueError("the instants between which energy is asked for must rise")
+        terms = [self.topology.nodes[key].active for key in meter_keys]
+        total = self.tables.between(np.array([term.row for term in terms], dtype=np.int64), edges_us)
+        net: FloatArray = (total.positive - total.negative) * np.array([[term.factor] for term in terms])
+        return net
 
     def quantities(self, meter_key: str, time_us: int) -> dict[str, float]:
         """Return every quantity that a meter's profile delivers, as physics has it, before any rounding."""

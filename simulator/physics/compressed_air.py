@@ -17,6 +17,7 @@ from simulator.physics.scenarios import ScenarioKind
 from simulator.physics.staging import running_shares, starts_per_hour
 
 __all__ = [
+    "AIR_NM3_PER_KWH",
     "CYCLE_KNOTS",
     "SPECIFIC_POWER_KW_MIN_M3",
     "UNLOADED_SHARE",
@@ -31,6 +32,10 @@ UNLOADED_SHARE = 0.28
 
 SPECIFIC_POWER_KW_MIN_M3 = 6.6
 """Loaded power for each m3/min of free air [kW/(m3/min)]; oil-injected packages take 6.0 to 7.8."""
+
+_NORMAL_PER_FREE = 0.9317  # 273.15/293.15: free air at 20 C to normal conditions at 0 C
+AIR_NM3_PER_KWH = 60.0 / SPECIFIC_POWER_KW_MIN_M3 * _NORMAL_PER_FREE
+"""Air at normal conditions that a machine under full load makes of each kWh of its rated power."""
 
 # Loading cycles of compressors, 4 to 7 minutes: primes, so that no two machines keep step, nor with the clock.
 CYCLE_KNOTS = (23, 29, 31, 37, 41, 43)

@@ -31,3 +31,8 @@ def simulate(example: LoadedPlant) -> Callable[[int], SimulatedPlant]:
 @pytest.fixture(scope="session")
 def physics(simulate: Callable[[int], SimulatedPlant]) -> SimulatedPlant:
     return simulate(1)
+
+
+@pytest.fixture(scope="session")
+def factory() -> LoadedPlant:
+    return load_plant(REPOSITORY / "config" / "factory.yaml", environ={})
