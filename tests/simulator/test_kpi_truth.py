@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
+from emsd.cli.simulate.kpi_truth import true_kpis
 from emsd.energy.kpi import KPIS
 from emsd.plant.loader import LoadedPlant
 from emsd.plant.models import AssetKind
@@ -92,6 +93,22 @@ def test_photovoltaics_go_by_the_light_in_their_plane_without_dark_quarter_hours
     expected = (power[lit].mean() / 4200) / (light[lit].mean() / 1000)
     assert found["pv_performance_ratio"].value == pytest.approx(expected, rel=1e-3)
     assert 0.7 < expected < 0.95
+
+
+async def test_the_formulas_of_the_service_over_the_same_physics_agree(example: LoadedPlant) -> None:
+    """Two ways to the truth: exact integrals here, samples every ten seconds through the service's arithmetic there."""
+    begin = instant_us(datetime(2026, 7, 7, 2, tzinfo=UTC))
+    plant = SimulatedPlant(example.plant, example.profiles, 1, anchor=datetime(2026, 7, 7, tzinfo=UTC))
+    ours = kpis_of_assets(plant, begin, begin + 3 * HOUR_US)
+    theirs = await true_kpis(example, plant, begin, begin + 3 * HOUR_US)
+    compared = set()
+    for asset, figures in ours.items():
+        for name, figure in figures.items():
+            other = theirs[asset][name].value
+            if other is not None:
+                compared.add(name)
+                assert figure.value == pytest.approx(other, rel=1e-3), (asset, name)
+    assert {"cleanroom_power_density", "compressor_specific_power", "pv_performance_ratio"} <= compared
 
 
 def test_at_night_there_is_no_performance_ratio_and_a_yield_of_0(plant: SimulatedPlant) -> None:
