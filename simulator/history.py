@@ -6,7 +6,7 @@ instant are equal.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 import numpy as np
 
@@ -22,14 +22,22 @@ __all__ = ["history", "readable_series"]
 _READINGS_PER_BATCH = 20_000
 
 
-def readable_series(physics: SimulatedPlant, meter_key: str, time_us: IntArray) -> dict[str, FloatArray]:
-    """Return what a reader of a meter gets at many times, in the order of its profile; NaN where it has no value."""
+def readable_series(
+    physics: SimulatedPlant, meter_key: str, time_us: IntArray, wanted: Collection[str] | None = None
+) -> dict[str, FloatArray]:
+    """Return what a reader of a meter gets at many times, in the order of its profile; NaN where it has no value.
+
+    wanted  quantities that are asked for, of which the meter may have some; None: all
+    """
     profile = physics.profile_of(meter_key)
-    names = dict.fromkeys((*profile.quantities, "reactive_power_kvar"))
+    chosen = [name for name in profile.quantities if wanted is None or name in wanted]
+    names = dict.fromkeys((*chosen, "reactive_power_kvar"))  # some registers show its sign beside a value of their own
     physical = physics.quantity_series(meter_key, time_us, tuple(names))
     if profile.modbus is None:
-        return {value.quantity: readable(profile, value, physical[value.quantity]) for value in profile.published}
-    return {point.quantity: point.read_back(point.raw(physical)) for point in _points(physics, meter_key)}
+        published = [value for value in profile.published if value.quantity in physical]
+        return {value.quantity: readable(profile, value, physical[value.quantity]) for value in published}
+    points = _points(physics, meter_key, chosen)
+    return {point.quantity: point.read_back(point.raw(physical)) for point in points}
 
 
 def history(
@@ -84,9 +92,9 @@ def _refuse_negative_counters(key: str, series: Mapping[str, FloatArray]) -> Non
             )
 
 
-def _points(physics: SimulatedPlant, meter_key: str) -> list[RegisterPoint]:
+def _points(physics: SimulatedPlant, meter_key: str, chosen: Collection[str]) -> list[RegisterPoint]:
     layout = physics.profile_of(meter_key).modbus
     if layout is None:
         return []
     exponents = physics.exponents_of(meter_key)
-    return [point_of(point, layout, exponents, 0) for point in layout.points]
+    return [point_of(point, layout, exponents, 0) for point in layout.points if point.quantity in chosen]

@@ -54,25 +54,31 @@ def look(
 
 
 def _power(view: Look) -> dict[str, FloatArray]:
-    meter = view.meter
     p = view.active_kw
-    q = view.row(meter.reactive_row, meter.reactive_factor)
+    q = view.row(view.meter.reactive_row, view.meter.reactive_factor)
     s = np.hypot(p, q)
+    drawn = s > 0
+    return {
+        "active_power_kw": p,
+        "reactive_power_kvar": q,
+        "apparent_power_kva": s,
+        "power_factor": np.where(drawn, p / np.where(drawn, s, 1.0), 1.0),
+    }
+
+
+def _phases(view: Look) -> dict[str, FloatArray]:
+    meter, power = view.meter, _power(view)
+    p, s = power["active_power_kw"], power["apparent_power_kva"]
     shares = (meter.share_l1, meter.share_l2, 1.0 - meter.share_l1 - meter.share_l2)
     phase_v = meter.nominal_v / _SQRT_3 * (1.0 + 0.012 * view.site_noise(1, 600.0) + 0.003 * view.site_noise(2, 20.0))
     v1, v2, v3 = phase_v * (1.0 + 0.002 * meter.level), phase_v, phase_v * (1.0 - 0.003 * meter.level)
     currents = [s * share * 1000.0 / v for share, v in zip(shares, (v1, v2, v3), strict=True)]
     i1, i2, i3 = currents
     neutral = np.sqrt(np.maximum(i1**2 + i2**2 + i3**2 - i1 * i2 - i2 * i3 - i3 * i1, 0.0))
-    drawn = s > 0
     return {
-        "active_power_kw": p,
         "active_power_l1_kw": p * shares[0],
         "active_power_l2_kw": p * shares[1],
         "active_power_l3_kw": p * shares[2],
-        "reactive_power_kvar": q,
-        "apparent_power_kva": s,
-        "power_factor": np.where(drawn, p / np.where(drawn, s, 1.0), 1.0),
         "frequency_hz": 50.0 + 0.03 * view.site_noise(3, 40.0),
         "voltage_l1_n_v": v1,
         "voltage_l2_n_v": v2,
@@ -86,7 +92,7 @@ def _power(view: Look) -> dict[str, FloatArray]:
         "current_n_a": neutral,
         "current_total_a": i1 + i2 + i3,
         "voltage_thd_percent": 1.8 + 0.5 * view.site_noise(4, 900.0),
-        "current_thd_percent": np.where(drawn, 4.0 + 6.0 * meter.level + view.own_noise(5, 300.0), 0.0),
+        "current_thd_percent": np.where(s > 0, 4.0 + 6.0 * meter.level + view.own_noise(5, 300.0), 0.0),
     }
 
 
@@ -249,8 +255,9 @@ def _room(view: Look) -> dict[str, FloatArray]:
 _Group = Callable[[Look], dict[str, FloatArray]]
 
 _GROUPS: dict[_Group, str] = {
-    _power: "active_power_kw active_power_l1_kw active_power_l2_kw active_power_l3_kw reactive_power_kvar "
-    "apparent_power_kva power_factor frequency_hz voltage_l1_n_v voltage_l2_n_v voltage_l3_n_v voltage_l1_l2_v "
+    _power: "active_power_kw reactive_power_kvar apparent_power_kva power_factor",
+    _phases: "active_power_l1_kw active_power_l2_kw active_power_l3_kw frequency_hz "
+    "voltage_l1_n_v voltage_l2_n_v voltage_l3_n_v voltage_l1_l2_v "
     "voltage_l2_l3_v voltage_l3_l1_v current_l1_a current_l2_a current_l3_a current_n_a current_total_a "
     "voltage_thd_percent current_thd_percent",
     _energy: "energy_import_kwh energy_export_kwh reactive_energy_import_kvarh reactive_energy_export_kvarh "

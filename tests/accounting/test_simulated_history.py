@@ -57,7 +57,7 @@ def wish(loaded: LoadedPlant, meter_ids: dict[str, int], *, seed: int = 3, **cha
         meter_ids,
         instant_us(BEGIN),
         instant_us(END),
-        shown=lambda key, times_us: readable_series(physics, key, times_us),
+        shown=lambda key, times_us, wanted: readable_series(physics, key, times_us, wanted),
         seed=seed,
         author="a test",
         meters=frozenset(CHOSEN),

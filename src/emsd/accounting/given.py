@@ -6,7 +6,7 @@ history that is written straight into the tiers is what accounting would have ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
@@ -29,6 +29,7 @@ from emsd.store.simulated_history import GaugeQuarters, QuarterRows
 from emsd.store.virtual_meters import VirtualRow
 
 __all__ = [
+    "ENERGY_SAMPLES",
     "GivenSamples",
     "Shown",
     "gauge_quarters",
@@ -39,8 +40,14 @@ __all__ = [
     "virtual_minutes_of",
 ]
 
-Shown: TypeAlias = Callable[[str, TimeArray], Mapping[str, FloatArray]]
-"""What a reader of a meter, by its key, gets at many times [us], by quantity; NaN where there is no value."""
+Shown: TypeAlias = Callable[[str, TimeArray, Collection[str]], Mapping[str, FloatArray]]
+"""What a reader of a meter, by its key, gets at many times [us], by quantity; NaN where there is no value.
+
+It is asked for some quantities, and gives those of them that the meter has.
+"""
+
+ENERGY_SAMPLES: Final = ("energy_import_kwh", "energy_export_kwh", "active_power_kw")
+"""What the energy of a meter is made of."""
 
 _STEPS_S: Final = (60, 30, 20, 15, 10, 5, 2, 1)
 _ANGLE: Final = "deg"
@@ -63,8 +70,8 @@ def minutes_of(
 ) -> MinuteRows:
     """Return the minutes [from_us, to_us) of an energy meter from its samples."""
     nothing = np.full(times_us.size, np.nan)
-    names = ("energy_import_kwh", "energy_export_kwh", "active_power_kw")
-    rows = SampleRows(times_us, *(np.asarray(shown.get(name, nothing), dtype=np.float64) for name in names))
+    columns = (np.asarray(shown.get(name, nothing), dtype=np.float64) for name in ENERGY_SAMPLES)
+    rows = SampleRows(times_us, *columns)
     return compute(Run(account, from_us, to_us), rows)
 
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from emsd.accounting.accounts import accounts_of
 from emsd.accounting.given import (
+    ENERGY_SAMPLES,
     GivenSamples,
     Shown,
     gauge_quarters,
@@ -140,6 +141,7 @@ class _Writer:
         self._meter_ids = {key: number for key, number in wish.meter_ids.items() if key in chosen}
         self._accounts = accounts_of(wish.loaded, wish.meter_ids)
         self._kpis = {key: each for key, each in kpis_of_plant(wish.loaded).items() if each.sources}
+        self._gauges = wish.gauges & gauge_table.TIERED_GAUGES
         self._virtual: list[VirtualRow] = []
         self._asset_ids: Mapping[str, int] = {}
         self._quantity_ids: Mapping[str, int] = {}
@@ -182,17 +184,17 @@ class _Writer:
         """Compute a day, or part of one, of all meters."""
         wish = self._wish
         times_us = sample_times(from_us, to_us, self._every_s)
-        wanted = self._kpi_quantities
         kept: dict[str, dict[str, FloatArray]] = {}
         minutes: dict[int, table.MinuteRows] = {}
         for key, meter_id in self._meter_ids.items():
-            shown = wish.shown(key, times_us)
-            kept[key] = {name: shown[name] for name in wanted[key] & shown.keys()}
+            of_kpis, energy = self._kpi_quantities[key], ENERGY_SAMPLES if meter_id in self._accounts else ()
+            shown = wish.shown(key, times_us, {*energy, *of_kpis, *self._gauges})
+            kept[key] = {name: shown[name] for name in of_kpis & shown.keys()}
             if meter_id in self._accounts:
                 minutes[meter_id] = minutes_of(self._accounts[meter_id], times_us, shown, from_us, to_us)
             made.gauges += [
                 gauge_quarters(meter_id, self._quantity_ids[name], name, times_us, shown[name], from_us, to_us)
-                for name in sorted(wish.gauges & shown.keys() & gauge_table.TIERED_GAUGES)
+                for name in sorted(self._gauges & shown.keys())
             ]
         minutes |= virtual_minutes_of(self._virtual, minutes, from_us, to_us) if self._virtual else {}
         made.quarters += [quarters_of(rows) for rows in minutes.values()]

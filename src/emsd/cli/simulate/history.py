@@ -100,7 +100,7 @@ def _wish_of(
             meter_ids,
             instant_us(span[0]),
             instant_us(span[1]),
-            shown=lambda key, times_us: readable_series(physics, key, times_us),
+            shown=lambda key, times_us, wanted: readable_series(physics, key, times_us, wanted),
             seed=seed,
             author=author,
             replace=replace,
