@@ -2,6 +2,7 @@
 
     GET    /status     who runs, and what was asked of it
     GET    /truth      true energy of every meter and area, in ?from=&to=
+    GET    /scenarios  what changes in the plant, with ?from=&to= the true cost of each
     GET    /kinds      the kinds of faults with their parameters
     GET    /faults     the record of every fault so far, with ?from=&to= of those in force in a window
     POST   /faults     adds one
@@ -37,6 +38,7 @@ from emsd.readings import to_datetime
 from simulator.control_faults import router as _faults
 from simulator.hosts import is_loopback
 from simulator.running import RunningSimulator
+from simulator.scenario_api import router as _scenarios
 from simulator.service import Simulator
 from simulator.truth_api import router as _truth
 
@@ -103,7 +105,7 @@ def create_control(simulator: Simulator, routers: Sequence[APIRouter] = (), *, t
     app.state.simulator = simulator
     app.state.token = token
     app.state.began = to_datetime(simulator.now_us())
-    for each in (_router, _faults, _truth, *routers):
+    for each in (_router, _faults, _truth, _scenarios, *routers):
         app.include_router(each)
     return app
 

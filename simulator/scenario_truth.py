@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 
@@ -43,18 +44,19 @@ class ScenarioCost:
 
 
 class ScenarioTruth:
-    """The true energy cost of a plant's scenarios.
+    """The true energy cost of a plant's scenarios; threads may ask it, one after the other.
 
     Two days' tables and the sums of whole days are kept; a day costs as much as any day of the plant, twice.
     """
 
     def __init__(self, physics: SimulatedPlant) -> None:
-        """Prepare to compare a plant with its twins."""
+        """Prepare to compare a plant, which nobody else asks meanwhile, with its twins."""
         self._physics = physics
         self._scenarios = {each.key: each for each in physics.scenarios.all}
         self._keys = tuple(physics.topology.nodes)
         self._areas, self._site = meters_of_areas(physics), meters_of_site(physics)
         self._twin: tuple[str, SimulatedPlant] | None = None
+        self._asking = Lock()
         self._days: OrderedDict[tuple[str | None, int], FloatArray] = OrderedDict()
         self._days_kept = max(_NUMBERS_KEPT // max(len(self._keys), 1), 1)
 
@@ -77,9 +79,14 @@ class ScenarioTruth:
         begin = max(from_us, first_us)
         end = to_us if last_us is None else min(to_us, last_us)
         if begin < end:
-            difference = self._net_kwh(None, begin, end) - self._net_kwh(key, begin, end)
-        else:
-            difference = np.zeros(len(self._keys))
+            with self._asking:
+                return self._cost(key, begin, end)
+        return self._summed(np.zeros(len(self._keys)))
+
+    def _cost(self, key: str, begin: int, end: int) -> ScenarioCost:
+        return self._summed(self._net_kwh(None, begin, end) - self._net_kwh(key, begin, end))
+
+    def _summed(self, difference: FloatArray) -> ScenarioCost:
         meters = dict(zip(self._keys, difference.tolist(), strict=True))
         areas = {area: sum((meters[each] for each in own), 0.0) for area, own in self._areas.items()}
         return ScenarioCost(meters, areas, sum((meters[each] for each in self._site), 0.0))

@@ -35,6 +35,8 @@ from simulator.layout import Layout
 from simulator.modbus_server import ModbusEndpoint
 from simulator.mqtt_publisher import MqttPublisher
 from simulator.personality import personalities_of
+from simulator.physics.scenarios import Scenario
+from simulator.scenario_truth import ScenarioTruth
 from simulator.sparkplug_publisher import SparkplugPublisher
 from simulator.sunspec_profile import USUAL_MODELS, with_points
 from simulator.truth import Disturbance, SimulatedPlant, month_start
@@ -64,6 +66,7 @@ class Simulator:
         seed: int = 1,
         anchor: datetime | None = None,
         disturbances: Sequence[Disturbance] = (),
+        scenarios: Sequence[Scenario] = (),
         free_ports: bool = False,
         bind_host: str | None = None,
         allow_remote: bool = False,
@@ -79,6 +82,7 @@ class Simulator:
         """Prepare a simulator; nothing listens before `async with`.
 
         anchor        counters begin at the UTC midnight before it; absent: the first of this month
+        scenarios     what changes in the plant, or goes wrong with it; see simulator.scenario_file
         free_ports    let every Modbus connection take a free port, or path, instead of its own; see `served_plant`
         bind_host     listen here instead of on the host of each connection
         allow_remote  listen on addresses that other machines reach, too
@@ -98,8 +102,14 @@ class Simulator:
         of_profile = sunspec_models or {}
         served = {name: with_points(each, of_profile.get(name, USUAL_MODELS)) for name, each in profiles.items()}
         self.truth = SimulatedPlant(
-            plant, served, seed, anchor=anchor or month_start(to_datetime(now_us())), disturbances=disturbances
+            plant,
+            served,
+            seed,
+            anchor=anchor or month_start(to_datetime(now_us())),
+            disturbances=disturbances,
+            scenarios=scenarios,
         )
+        self.scenarios = ScenarioTruth(self.truth.apart())
         personalities = personalities_of(schedule.personalities if schedule else (), plant, profiles)
         self._faces = Faces(self.truth, personalities)
         self._schedule = schedule

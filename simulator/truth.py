@@ -112,6 +112,12 @@ class SimulatedPlant:
         self._grid = stream(seed, "site", "grid")
         self._benches: dict[str, Bench] = {}
 
+    def apart(self) -> SimulatedPlant:
+        """Return the same plant with tables of its own, so that another thread may ask it."""
+        twin = copy(self)
+        twin.tables = self._tables_with(self.scenarios)
+        return twin
+
     def without(self, scenario_key: str) -> SimulatedPlant:
         """Return this plant with the same chance and weather, in which one of its scenarios never happens.
 

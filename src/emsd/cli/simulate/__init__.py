@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from typer.core import TyperGroup
 
-from emsd.cli.simulate import fault
+from emsd.cli.simulate import fault, scenario
 from emsd.cli.simulate.history import history
 from emsd.cli.simulate.measure import measure
 from emsd.cli.simulate.run import simulate
@@ -47,6 +47,7 @@ app = typer.Typer(
 )
 app.command(_DEFAULT)(simulate)
 app.add_typer(fault.app, name="fault")
+app.add_typer(scenario.app, name="scenario")
 app.command()(history)
 app.command()(measure)
 app.command()(verify)

@@ -6,7 +6,7 @@ import asyncio
 import getpass
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from emsd.accounting.history import Wish, Written
     from emsd.plant.loader import LoadedPlant
     from emsd.store.pool import Pool
+    from simulator.physics.scenarios import Scenario
 
 __all__ = ["history"]
 
@@ -36,6 +37,9 @@ def history(
     days: Annotated[int, typer.Option(min=1, max=3660, help="How many days, back from the end.")] = 365,
     until: Annotated[
         str | None, typer.Option(metavar="TIME", help="End, exclusive, local to the site; absent: now.")
+    ] = None,
+    scenarios: Annotated[
+        Path | None, typer.Option(help="What changed in the plant, or went wrong with it (YAML); docs/scenarios.md.")
     ] = None,
     seed: Annotated[int, typer.Option(help="That of the simulator: another number, another history.")] = 1,
     gauges: Annotated[
@@ -60,10 +64,12 @@ def history(
     configure_logging(level="warning")
     with one_sentence():
         from emsd.plant.loader import load_plant
+        from simulator.scenario_file import load_scenarios
 
         loaded = load_plant(plant, environ=os.environ)
         end = _end(until, loaded)
-        wish_of = _wish_of(loaded, (end - timedelta(days=days), end), seed, author or getpass.getuser())
+        changes = () if scenarios is None else load_scenarios(scenarios, loaded.plant)
+        wish_of = _wish_of(loaded, (end - timedelta(days=days), end), changes, seed, author or getpass.getuser())
         began_s = time.monotonic()
         written = asyncio.run(_run(database_url, loaded, lambda ids: wish_of(ids, replace, gauges)))
     typer.echo(_sentence(written, time.monotonic() - began_s))
@@ -82,7 +88,7 @@ def _end(until: str | None, loaded: LoadedPlant) -> datetime:
 
 
 def _wish_of(
-    loaded: LoadedPlant, span: tuple[datetime, datetime], seed: int, author: str
+    loaded: LoadedPlant, span: tuple[datetime, datetime], scenarios: Sequence[Scenario], seed: int, author: str
 ) -> Callable[[dict[str, int], Literal["nothing", "simulated", "all"], str], Wish]:
     from emsd.accounting.history import NEEDED_GAUGES, Wish
     from emsd.readings import instant_us
@@ -91,7 +97,9 @@ def _wish_of(
     from simulator.history import readable_series
 
     # Counters begin a day before the first sample, so that none of them is ever below its beginning.
-    physics = SimulatedPlant(loaded.plant, loaded.profiles, seed, anchor=span[0] - timedelta(days=1))
+    physics = SimulatedPlant(
+        loaded.plant, loaded.profiles, seed, anchor=span[0] - timedelta(days=1), scenarios=scenarios
+    )
     chosen = {"needed": NEEDED_GAUGES, "all": TIERED_GAUGES, "none": frozenset[str]()}
 
     def wish(meter_ids: dict[str, int], replace: Literal["nothing", "simulated", "all"], gauges: str) -> Wish:

@@ -47,6 +47,9 @@ def simulate(
     faults: Annotated[
         Path | None, typer.Option(help="Faults by the clock and by chance, and personalities (YAML).")
     ] = None,
+    scenarios: Annotated[
+        Path | None, typer.Option(help="What changes in the plant, or goes wrong with it (YAML); docs/scenarios.md.")
+    ] = None,
     broker: Annotated[
         str | None,
         typer.Option(
@@ -73,6 +76,7 @@ def simulate(
     from emsd.logs import configure_logging
     from emsd.plant.loader import load_plant
     from simulator import Simulator, read_schedule
+    from simulator.scenario_file import load_scenarios
 
     configure_logging(level="warning")
     try:
@@ -85,6 +89,7 @@ def simulate(
             bind_host=bind,
             allow_remote=allow_remote,
             certificates=certificates,
+            scenarios=() if scenarios is None else load_scenarios(scenarios, loaded.plant),
             schedule=None if faults is None else read_schedule(faults),
             broker=None if broker is None else _host_and_port(broker),
             now_us=clock or wall_clock_us,
