@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from abc import ABC, abstractmethod
 from typing import Final, cast
 
 from simulator.modbus_endpoint import ModbusEndpoint
@@ -20,7 +21,7 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 """SO_LINGER, on and for no time: the socket is closed by RST."""
 
 
-class DeviceClient(asyncio.Protocol):
+class DeviceClient(asyncio.Protocol, ABC):
     """What all clients have in common; how requests are cut out of the stream is said by `hear`."""
 
     __slots__ = ("_deaf", "_outbox", "_unheard", "endpoint", "transport", "turned_away")
@@ -34,9 +35,9 @@ class DeviceClient(asyncio.Protocol):
         """Whether it is here only until it is gone, or is never to be answered."""
         self._unheard = b""
 
+    @abstractmethod
     def hear(self, data: bytes) -> None:
         """Take what has arrived, and answer the requests that are whole."""
-        raise NotImplementedError
 
     def framed(self, answer: bytes) -> bytes:
         """Return an answer, given as Modbus TCP has it, in the frame of the transport."""

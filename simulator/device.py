@@ -5,6 +5,7 @@ The values are encoded as the device does it, in its registers or messages, so w
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -43,7 +44,7 @@ _ASSETS: Final[Mapping[str, AssetKind]] = {
 }
 
 
-class SetDevice:
+class SetDevice(ABC):
     """What both kinds of devices have: values by quantity, in canonical units."""
 
     def __init__(self, profile: Profile, plant: Plant, seed: int) -> None:
@@ -59,9 +60,9 @@ class SetDevice:
         return {name: None if np.isnan(value) else value for name, value in self._values.items()}
 
     @property
+    @abstractmethod
     def truth(self) -> dict[str, float | None]:
         """What a right reader gets of it now: rounded and cut as the device does; None where it says "no value"."""
-        raise NotImplementedError
 
     def set(self, values: Mapping[str, float | None]) -> None:
         """Show these values from now on; None is no value.

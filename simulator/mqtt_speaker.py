@@ -6,6 +6,7 @@ A speaker is asked at an instant and answers with messages; it reads no clock an
 from __future__ import annotations
 
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -52,7 +53,7 @@ class MqttDevice:
         return round(self.meter.poll_interval_s * 1e6)
 
 
-class Speaker:
+class Speaker(ABC):
     """One connection to a broker, and the meters behind it.
 
     name   tells it apart from others of its plant's connection
@@ -77,9 +78,9 @@ class Speaker:
         self._ahead_us = next((each for each in wrong if each), 0)
         return now_us + self._ahead_us
 
+    @abstractmethod
     def then(self, device: MqttDevice, time_us: int) -> list[Publication]:
         """Return what one of its meters would have said of everything at another time; nothing changes by it."""
-        raise NotImplementedError
 
     def series(self, meter_key: str, times_us: IntArray, names: Sequence[str] | None = None) -> dict[str, FloatArray]:
         """Return quantities of one of its meters, as it shows them, at instants of its clock, each of shape [times]."""
@@ -89,9 +90,9 @@ class Speaker:
         """Return what it says as soon as it is connected."""
         return []
 
+    @abstractmethod
     def beat(self, device: MqttDevice, time_us: int) -> list[Publication]:
         """Return what one of its meters says on its beat; nothing, when there is nothing new."""
-        raise NotImplementedError
 
     def reply(self, topic: str, payload: bytes, time_us: int) -> list[Publication]:  # noqa: ARG002
         """Return what it says to a message on one of its subscriptions."""
