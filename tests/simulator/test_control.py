@@ -47,6 +47,11 @@ async def test_the_truth_of_meters_and_areas_is_that_of_the_physics(example: Loa
         told = await asyncio.to_thread(get, f"{url}/truth?{window}")
         status = await asyncio.to_thread(get, f"{url}/status")
         figures = await asyncio.to_thread(get, f"{url}/truth/kpis?{window}")
+        days = "from=2025-06-11T06:15:00Z&to=2025-06-13T18:00:00Z"
+        of_days = await asyncio.to_thread(get, f"{url}/truth/kpis?{days}")
+        flowed = await asyncio.to_thread(get, f"{url}/truth?{days}")
+        with pytest.raises(urllib.error.HTTPError, match="422"):
+            await asyncio.to_thread(get, f"{url}/truth/kpis?from=2025-04-01T00:00:00Z&to=2025-05-03T00:00:00Z")
         long_ago = await asyncio.to_thread(get, f"{url}/truth?from=2025-06-01T00:00:00Z&to=2025-06-02T00:00:00Z")
     assert (status["site"], status["seed"], status["meters"]) == (1, 1, len(example.plant.meters))
     energy = {meter.key for meter in example.plant.meters if example.measures_energy(meter)}
@@ -66,6 +71,13 @@ async def test_the_truth_of_meters_and_areas_is_that_of_the_physics(example: Loa
     assert 2 < chiller["value"] < 9
     cold_kwh = integral_kwh(simulator, "chiller-1-water", "thermal_power_kw")
     assert chiller["value"] == pytest.approx(cold_kwh / told["meters"]["chiller-1-feeder"]["import_kwh"], rel=0.005)
+    # Three calendar days, two of them in part: a figure is the ratio of their sums.
+    made = flowed["meters"]["pv-1-inverter"]["export_kwh"]
+    assert of_days["assets"]["pv-1"]["pv_specific_yield"]["value"] == pytest.approx(made / 600, rel=1e-9)
+    watts = 1000 * flowed["areas"]["cleanroom"]["consumption_kwh"] / 59.75
+    assert of_days["areas"]["cleanroom"]["power_density"]["value"] == pytest.approx(watts / 3600, rel=1e-9)
+    assert of_days["areas"].keys() == {area.key for area in example.plant.areas}
+    assert {each["power_density"]["reason"] for each in of_days["areas"].values()} == {None}
     assert long_ago["meters"]["incomer"]["import_kwh"] > 1000  # before the counters began
 
 

@@ -3,13 +3,16 @@
     GET /truth/kpis?from=...&to=...
 
 A route of `simulator.control`, added here because formulas and sources are the service's, which the simulator does not
-know. Quantities come unrounded, every ten seconds, from before any device, fault or poll.
+know. Quantities come unrounded, every ten seconds, from before any device, fault or poll; a day at a time, so that
+devices go on answering meanwhile. Of areas it tells power by floor area, from the exact integrals of
+`simulator.kpi_truth`.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from itertools import pairwise
 from typing import Final
@@ -27,17 +30,19 @@ from emsd.plant.kpi import AssetKpis, KpiSource, kpis_of_plant
 from emsd.plant.loader import LoadedPlant
 from emsd.readings import to_datetime
 from simulator import SimulatedPlant
+from simulator.kpi_truth import TrueKpi, kpis_of_areas
 from simulator.running import RunningSimulator
+from simulator.tables import US_PER_DAY
 from simulator.truth_api import Begin, End, window_us
 
 __all__ = ["kpi_router", "true_kpis"]
 
 _EVERY_S: Final = 10
-_MOST_QUARTERS: Final = 96
+_MOST_DAYS: Final = 31
 
 
 class KpiTruth(BaseModel):
-    """A key figure of an asset as it really was."""
+    """A key figure of an asset or area as it really was."""
 
     value: float | None
     unit: str
@@ -50,6 +55,7 @@ class KpisTruth(BaseModel):
     from_: datetime = Field(serialization_alias="from")
     to: datetime
     assets: dict[str, dict[str, KpiTruth]]
+    areas: dict[str, dict[str, KpiTruth]]
 
 
 def kpi_router(loaded: LoadedPlant) -> APIRouter:
@@ -58,12 +64,14 @@ def kpi_router(loaded: LoadedPlant) -> APIRouter:
 
     @router.get("/truth/kpis")
     async def kpis(simulator: RunningSimulator, from_: Begin, to: End) -> KpisTruth:
-        """Return the key figures of every asset over full quarter hours, at most a day."""
+        """Return the key figures of every asset and area over full quarter hours, at most 31 days."""
         from_us, to_us = window_us(from_, to, simulator.truth.anchor_us)
-        if from_us % BUCKET_15M_US or to_us % BUCKET_15M_US or to_us - from_us > _MOST_QUARTERS * BUCKET_15M_US:
-            raise HTTPException(422, "key figures are of full quarter hours, a day at most; move from or to")
+        if from_us % BUCKET_15M_US or to_us % BUCKET_15M_US or to_us - from_us > _MOST_DAYS * US_PER_DAY:
+            most = f"{_MOST_DAYS} days at most"
+            raise HTTPException(422, f"key figures are of full quarter hours, {most}; move from or to")
         assets = await true_kpis(loaded, simulator.truth, from_us, to_us)
-        return KpisTruth(from_=to_datetime(from_us), to=to_datetime(to_us), assets=assets)
+        areas = await asyncio.to_thread(kpis_of_areas, simulator.truth.apart(), from_us, to_us)
+        return KpisTruth(from_=to_datetime(from_us), to=to_datetime(to_us), assets=assets, areas=_told(areas))
 
     return router
 
@@ -76,12 +84,28 @@ async def true_kpis(
     Those that need what the plant has no meter for say so as their reason.
     """
     assets = {key: each for key, each in kpis_of_plant(loaded).items() if each.sources}
-    edges_us = np.arange(from_us, to_us + 1, BUCKET_15M_US, dtype=np.int64)
-    samples = _samples(loaded, physics, assets, edges_us)
-    return {key: await _of_asset(samples, each, physics) for key, each in assets.items()}
+    parts: defaultdict[tuple[str, str], list[InputSeries]] = defaultdict(list)
+    for first_us, last_us in _days(from_us, to_us):
+        edges_us = np.arange(first_us, last_us + 1, BUCKET_15M_US, dtype=np.int64)
+        samples = await _samples(loaded, physics, assets, edges_us)
+        for key, asset in assets.items():
+            for name, source in asset.sources.items():
+                parts[key, name].append(await _input(samples, asset, name, source, physics))
+            await asyncio.sleep(0)
+    found: dict[str, dict[str, KpiTruth]] = {}
+    for key, asset in assets.items():
+        found[key] = _figures(asset, {name: _joined(parts[key, name]) for name in asset.sources})
+    return found
 
 
-def _samples(
+def _days(from_us: int, to_us: int) -> Iterator[tuple[int, int]]:
+    while from_us < to_us:
+        next_us = min(from_us - from_us % US_PER_DAY + US_PER_DAY, to_us)
+        yield from_us, next_us
+        from_us = next_us
+
+
+async def _samples(
     loaded: LoadedPlant, physics: SimulatedPlant, assets: Mapping[str, AssetKpis], edges_us: TimeArray
 ) -> GivenSamples:
     times_us = sample_times(int(edges_us[0]), int(edges_us[-1]), _EVERY_S)
@@ -90,22 +114,30 @@ def _samples(
         for part in (part for source in asset.sources.values() for part in source.parts):
             if part.meter in physics.meters:
                 wanted[part.meter].add(part.quantity)
-    shown: dict[str, Mapping[str, FloatArray]] = {
-        key: physics.quantity_series(key, times_us, sorted(names)) for key, names in wanted.items()
-    }
+    shown: dict[str, Mapping[str, FloatArray]] = {}
+    for key, names in wanted.items():
+        shown[key] = physics.quantity_series(key, times_us, sorted(names))
+        await asyncio.sleep(0)
     return GivenSamples(loaded, times_us, edges_us, _EVERY_S, shown)
 
 
-async def _of_asset(samples: GivenSamples, asset: AssetKpis, physics: SimulatedPlant) -> dict[str, KpiTruth]:
-    inputs: dict[str, InputSeries] = {}
-    for name, source in asset.sources.items():
-        if name in STORED_INPUTS:
-            value, coverage = await compute_input(samples, source, asset.facts)
-            inputs[name] = InputSeries(value, coverage, is_amount=not name.endswith("_percent"))
-        else:
-            inputs[name] = _energy(samples.loaded, physics, source, samples.edges_us)
+async def _input(
+    samples: GivenSamples, asset: AssetKpis, name: str, source: KpiSource, physics: SimulatedPlant
+) -> InputSeries:
+    if name not in STORED_INPUTS:
+        return _energy(samples.loaded, physics, source, samples.edges_us)
+    value, coverage = await compute_input(samples, source, asset.facts)
+    return InputSeries(value, coverage, is_amount=not name.endswith("_percent"))
+
+
+def _joined(parts: list[InputSeries]) -> InputSeries:
+    value, coverage = (np.concatenate([getattr(part, name) for part in parts]) for name in ("value", "coverage"))
+    return InputSeries(value, coverage, is_amount=parts[0].is_amount)
+
+
+def _figures(asset: AssetKpis, inputs: Mapping[str, InputSeries]) -> dict[str, KpiTruth]:
     found: dict[str, KpiTruth] = {}
-    everything = np.ones(samples.edges_us.size - 1, dtype=np.bool_)
+    everything = np.ones(next(iter(inputs.values())).value.size, dtype=np.bool_)
     for definition in kpis_of_kind(asset.kind.value):
         lacking = asset.lacks(definition)
         if lacking:
@@ -114,6 +146,17 @@ async def _of_asset(samples: GivenSamples, asset: AssetKpis, physics: SimulatedP
         figure = kpi_value(definition, inputs, asset.facts, everything)
         found[definition.name] = KpiTruth(value=figure.value, unit=definition.unit, reason=figure.reason)
     return found
+
+
+def _told(areas: Mapping[str, Mapping[str, TrueKpi]]) -> dict[str, dict[str, KpiTruth]]:
+    reason = "the area has no floor_area_m2"  # power it has always
+    return {
+        area: {
+            name: KpiTruth(value=each.value, unit=each.unit, reason=reason if each.value is None else None)
+            for name, each in figures.items()
+        }
+        for area, figures in areas.items()
+    }
 
 
 def _energy(loaded: LoadedPlant, physics: SimulatedPlant, source: KpiSource, edges_us: TimeArray) -> InputSeries:
