@@ -50,8 +50,5 @@ def _uppermost(plant: Plant, keys: set[str]) -> tuple[str, ...]:
 
 
 def _on_buses(physics: SimulatedPlant) -> Iterator[str]:
-    """Yield the energy meters, without controllers that only repeat what a meter on a bus measures."""
-    nodes, tree = physics.topology.nodes, physics.topology.children
-    linked = {*tree, *(child for below in tree.values() for child in below)}
-    metered = {physics.meters[key].asset for key in nodes if key in linked}
-    yield from (key for key in nodes if key in linked or physics.meters[key].asset not in metered)
+    """Yield the energy meters, without controllers that only repeat what a meter of their asset measures."""
+    yield from (key for key in physics.topology.nodes if key not in physics.topology.mirrors)

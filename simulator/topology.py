@@ -114,6 +114,8 @@ class Topology:
     children: Mapping[str, tuple[str, ...]]
     unmetered: Mapping[str, Term]
     """By meter: what flows through it beyond the sum of its children."""
+    mirrors: frozenset[str]
+    """Controllers that report what a meter of the same asset measures; they are on no bus."""
 
 
 def build_topology(
@@ -164,7 +166,8 @@ class _Builder:
             self._view_of_bus(asset, [meter for meter in energy.values() if meter.asset == asset.key])
         self._mirrors(energy)
         tree = {key: tuple(below) for key, below in children.items() if below}
-        return Topology(tuple(self.rules), self.rows, self.nodes, self.views, tree, self.unmetered)
+        mirrors = frozenset(self.nodes.keys() - energy.keys())
+        return Topology(tuple(self.rules), self.rows, self.nodes, self.views, tree, self.unmetered, mirrors)
 
     def _assets(self, assets: Mapping[str, Asset], leaves: Mapping[str, Sequence[Meter]]) -> None:
         """Add all loads, then the machines that serve them, then what serves the machines."""

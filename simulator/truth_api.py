@@ -13,11 +13,10 @@ from typing import Annotated, Final
 from fastapi import APIRouter, HTTPException, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
-from emsd.plant.models import AssetKind, Plant
-from emsd.plant.tree import ancestors
 from emsd.quantities import BY_NAME
 from emsd.readings import instant_us, to_datetime
 from simulator.running import RunningSimulator
+from simulator.scopes import inverters_of_areas, meters_of_areas
 from simulator.tables import US_PER_DAY
 from simulator.truth import EnergyTruth, SimulatedPlant
 
@@ -91,27 +90,18 @@ async def true_energy(truth: SimulatedPlant, from_us: int, to_us: int) -> dict[s
     return found
 
 
-def area_energy(plant: Plant, energy: Mapping[str, EnergyTruth]) -> dict[str, AreaTruth]:
+def area_energy(physics: SimulatedPlant, energy: Mapping[str, EnergyTruth]) -> dict[str, AreaTruth]:
     """Return what flowed in every area by the energy of the meters, none of it counted twice.
 
-    Only the uppermost meters of an area count: those without another meter of it above them.
+    Only the uppermost meters of an area count: those without another meter of it above them, and no controller that
+    repeats what a meter of its machine measures.
     """
-    area_of = {asset.key: asset.area for asset in plant.assets}
-    kind_of = {asset.key: asset.kind for asset in plant.assets}
-    above_area = {area.key: area.parent for area in plant.areas}
-    parents = {meter.key: meter.parent for meter in plant.meters}
-    meters = {meter.key: meter for meter in plant.meters if meter.key in energy}
-    areas_of = {
-        key: {area_of[meter.asset], *ancestors(area_of[meter.asset], above_area)} for key, meter in meters.items()
-    }
+    uppermost, inverters = meters_of_areas(physics), inverters_of_areas(physics)
     found = {}
-    for area in plant.areas:
-        inside = {key for key in meters if area.key in areas_of[key]}
-        top = [energy[key] for key in inside if inside.isdisjoint(ancestors(key, parents))]
-        solar = [energy[key] for key in inside if kind_of[meters[key].asset] is AssetKind.PV_INVERTER]
-        taken, given = sum(each.import_kwh for each in top), sum(each.export_kwh for each in top)
-        made = sum(each.export_kwh for each in solar)
-        found[area.key] = AreaTruth(
+    for area, keys in uppermost.items():
+        taken, given = (sum(getattr(energy[key], f"{way}_kwh") for key in keys) for way in _DIRECTIONS)
+        made = sum(energy[key].export_kwh for key in inverters[area])
+        found[area] = AreaTruth(
             import_kwh=taken, export_kwh=given, generation_kwh=made, consumption_kwh=taken - given + made
         )
     return found
@@ -159,5 +149,5 @@ async def truth(simulator: RunningSimulator, from_: Begin, to: End) -> Truth:
         from_=to_datetime(from_us),
         to=to_datetime(to_us),
         meters={key: _meter(simulator.truth, key, each, to_us) for key, each in energy.items()},
-        areas=area_energy(simulator.plant, energy),
+        areas=area_energy(simulator.truth, energy),
     )
