@@ -44,13 +44,13 @@ BY_NAME: Final[dict[str, Behaviour]] = {
 }
 
 HEAT_TO_WATER: Final = {
-    PROCESS_TOOLS: 0.85,  # the rest leaves with the exhaust and the products
+    PROCESS_TOOLS: 0.98,  # the rest leaves with the products
     "fan_filters": 1.0,
-    "make_up_air": 0.8,
+    "make_up_air": 1.0,
     "lighting": 1.0,
-    "water_treatment": 0.1,
-    "building": 0.2,
-    "steady": 0.3,
+    "water_treatment": 0.2,
+    "building": 0.5,
+    "steady": 0.8,
 }
 """Which share of a load's power chilled water must carry away."""
 

@@ -30,8 +30,9 @@ _PART_LOAD = (0.222903, 0.313387, 0.463710)
 
 _SUPPLY_KJ_KG = 30.5  # make-up air dried to a dew point of 10 C, at 500 m
 _DESIGN_KJ_KG = 88.8  # outdoor air of a wet bulb of 27 C, at 500 m
-_PEAK_SHARE = 0.80  # of the installed cooling, on the design day
-_MOST_SENSIBLE = 0.60  # of the peak: the rest is outdoor air
+_PEAK_SHARE = 0.80  # of the cooling that is no reserve, on the design day
+_MACHINES_PER_RESERVE = 3  # of three machines one is in reserve or revision
+_MOST_SENSIBLE = 0.85  # of the peak: the rest is outdoor air
 _TYPICAL_LOAD = 0.85  # of rated power, of what gives off heat
 _WATER_RISE_K = 5.0
 _HEAT_EXCHANGER_K = 1.5
@@ -77,6 +78,8 @@ class ChillerGroup:
     keys: tuple[str, ...]
     rated_kw: FloatArray
     """Power at reference conditions."""
+    peak_kw: float
+    """Cooling on the design day."""
     heat: Mapping[int, float]
     """Rows of power that become heat in the chilled water, and by which factor."""
     heat_at_design_kw: float
@@ -89,15 +92,16 @@ class ChillerGroup:
     ) -> ChillerGroup:
         """Return the group of (key, rated power [kW]); heat is scaled down where the chillers are too few for it."""
         rated = np.array([kw for _, kw in chillers])
-        most = _MOST_SENSIBLE * _PEAK_SHARE * REFERENCE_COP * float(rated.sum())
+        peak_kw = _PEAK_SHARE * (1.0 - _reserve(rated.size)) * REFERENCE_COP * float(rated.sum())
+        most = _MOST_SENSIBLE * peak_kw
         typical = _TYPICAL_LOAD * rated_heat_kw
         share = min(1.0, most / typical) if typical > 0 else 1.0
         scaled = {row: factor * share for row, factor in heat.items()}
-        return cls(tuple(key for key, _ in chillers), rated, scaled, typical * share, source)
+        return cls(tuple(key for key, _ in chillers), rated, peak_kw, scaled, typical * share, source)
 
     @property
     def row_names(self) -> tuple[str, ...]:
-        """What `rows` returns: load, free cooling and heat to reject of the plant, 0..1, then five for each chiller."""
+        """What `rows` returns: load (of the design day), free cooling, heat to reject, then five for each chiller."""
         what = ("running", "starts", "part load", "cooling", "chiller power")
         each = [f"{one} {key}" for one in what for key in self.keys]
         return ("cooling load", "free cooling", "rejected heat", *each)
@@ -120,14 +124,14 @@ class ChillerGroup:
         cooling = running * state.cooling_share
         power = running * state.power_share * REFERENCE_COP * drift
         taken_kw = REFERENCE_COP * (self.rated_kw @ cooling) + demand_kw * free
-        rejected = (taken_kw + self.rated_kw @ power) / (installed_kw * (1.0 + 1.0 / REFERENCE_COP))
+        rejected = (taken_kw + self.rated_kw @ power) / (self.peak_kw * (1.0 + 1.0 / REFERENCE_COP))
         starts = starts_per_hour(running)
-        site = (demand_kw / installed_kw, free, rejected)
+        site = (demand_kw / self.peak_kw, free, rejected)
         return np.vstack([*site, running, starts, running * part_load, cooling, power])
 
     def _demand_kw(self, day: Day, table: FloatArray, installed_kw: float) -> FloatArray:
         sensible = sum((factor * table[row] for row, factor in self.heat.items()), np.zeros(day.knot.size))
-        outdoor_kw = _PEAK_SHARE * installed_kw - self.heat_at_design_kw
+        outdoor_kw = self.peak_kw - self.heat_at_design_kw
         excess = np.maximum(day.weather.enthalpy_kj_kg - _SUPPLY_KJ_KG, 0.0) / (_DESIGN_KJ_KG - _SUPPLY_KJ_KG)
         valve = day.amount(ScenarioKind.STUCK_VALVE) * installed_kw
         chance = 1.0 + 0.02 * smooth(self.source, day.time_s, 1500.0)
@@ -143,13 +147,18 @@ class ChillerGroup:
 
 
 def pump_share(load: FloatArray) -> FloatArray:
-    """Return the power of pumps on drives, of their rated, at a share of the installed cooling; they never stop."""
-    flow = np.minimum(0.4 + 0.6 * load / _PEAK_SHARE, 1.0)
+    """Return the power of pumps on drives, of their rated, at a share of the design day's cooling; they never stop."""
+    flow = np.minimum(0.4 + 0.6 * load, 1.0)
     share: FloatArray = flow**2.5
     return share
 
 
 def tower_share(rejected: FloatArray) -> FloatArray:
-    """Return the power of tower fans on drives, of their rated, at a share of the greatest heat to reject."""
-    share: FloatArray = 0.08 + 0.92 * np.clip(rejected / _PEAK_SHARE, 0.0, 1.0) ** 2
+    """Return the power of tower fans on drives, of their rated, at a share of the design day's heat to reject."""
+    share: FloatArray = 0.08 + 0.92 * np.clip(rejected, 0.0, 1.0) ** 2
     return share
+
+
+def _reserve(machines: int) -> float:
+    """Return which share of equal machines a plant keeps in reserve."""
+    return machines // _MACHINES_PER_RESERVE / machines

@@ -1,6 +1,6 @@
 """The display factory over a year, by six days of every month.
 
-Loads of days so chosen are within 0.1 % of those of all 365, the yield of PV within 0.5 % for this seed: 789.6 GWh and
+Loads of days so chosen are within 0.1 % of those of all 365, the yield of PV within 0.5 % for this seed: XXX GWh and
 24.43 GWh. Where more days are needed for less chance, the days of the pattern are what to add to.
 """
 
@@ -95,11 +95,9 @@ def test_photovoltaics_yield_24_gwh_a_year(year: SampledYear, factory: LoadedPla
 
 
 def test_the_load_factor_is_that_of_a_factory_that_never_rests(year: SampledYear) -> None:
-    """As it is billed, by the month; over the year the chillers of summer bring it down."""
     by_month = [float(quarters.mean() / quarters.max()) for quarters in year.quarters_mw.reshape(12, -1)]
-    assert np.mean(by_month) >= 0.9
-    assert min(by_month) > 0.87
-    assert year.quarters_mw.mean() / year.quarters_mw.max() > 0.83
+    assert min(by_month) >= 0.9
+    assert year.quarters_mw.mean() / year.quarters_mw.max() >= 0.89
 
 
 def test_chilled_water_takes_more_in_summer_than_in_winter(year: SampledYear) -> None:

@@ -59,8 +59,11 @@ def test_pumps_and_towers_take_more_with_more_heat_and_never_more_than_their_rat
 
 
 def heat(plant: SimulatedPlant, row: Row, number: int) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Return the demand, what chillers take and what free cooling takes, of the installed cooling."""
-    demand = row(plant, "cooling load", number)
+    """Return the demand, what chillers take and what free cooling takes, of the installed cooling.
+
+    On the design day five of the seven chillers carry the load at 80 %, two are in reserve.
+    """
+    demand = row(plant, "cooling load", number) * 0.80 * 5 / 7
     taken = sum((row(plant, f"cooling chiller-{n}", number) for n in CHILLERS), np.zeros(demand.size)) / len(CHILLERS)
     return demand, taken, demand * row(plant, "free cooling", number)
 
