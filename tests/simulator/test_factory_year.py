@@ -1,6 +1,6 @@
 """The display factory over a year, by six days of every month.
 
-Loads of days so chosen are within 0.1 % of those of all 365, the yield of PV within 0.5 % for this seed: XXX GWh and
+Loads of days so chosen are within 0.1 % of those of all 365, the yield of PV within 0.5 % for this seed: 804.6 GWh and
 24.43 GWh. Where more days are needed for less chance, the days of the pattern are what to add to.
 """
 
