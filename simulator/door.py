@@ -8,11 +8,16 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Final
 
+import structlog
+
 from emsd.errors import ServerError
 
 __all__ = ["Door", "open_door"]
 
+_log = structlog.get_logger(__name__)
+
 _CLOSED_WITHIN_S: Final = 5.0
+_AGAIN_AFTER_S: Final = 0.2
 _LOOK_EVERY_S: Final = 0.005
 
 Listen = Callable[[socket.socket], Awaitable[asyncio.Server]]
@@ -38,21 +43,36 @@ class Door:
 
     async def open(self) -> None:
         """Listen, if it does not; raises OSError when the port is not to be had."""
-        if self._held is not None:
-            self._server = await self._listen(self._held)
-            self._held = None
+        if self._server is not None:
+            return
+        held, self._held = self._held or _bound(self._family, self._address), None
+        try:
+            self._server = await self._listen(held)
+        except OSError:
+            held.close()
+            raise
 
     async def run(self) -> None:
-        """Do what `shut` says until cancelled."""
+        """Do what `shut` says until cancelled; what the system does not let it do it tries again."""
         while True:
             await self._changed.wait()
             self._changed.clear()
-            if not self._wanted_shut:
-                await self.open()
-            elif self._server is not None:
-                self._server.close()
-                self._server = None
-                self._held = await self._hold()
+            try:
+                await self._obey()
+            except OSError as error:
+                _log.warning("simulated_door_stuck", port=self.port, error=str(error), shut=self._wanted_shut)
+                await asyncio.sleep(_AGAIN_AFTER_S)
+                self._changed.set()
+
+    async def _obey(self) -> None:
+        if not self._wanted_shut:
+            await self.open()
+            return
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._held is None:
+            self._held = await self._hold()
 
     def close(self) -> None:
         """Listen no more and give the port back; it cannot be opened again."""

@@ -35,7 +35,7 @@ _MACHINES_PER_RESERVE = 3  # of three machines one is in reserve or revision
 _MOST_SENSIBLE = 0.85  # of the peak: the rest is outdoor air
 _TYPICAL_LOAD = 0.85  # of rated power, of what gives off heat
 _WATER_RISE_K = 5.0
-_HEAT_EXCHANGER_K = 1.5
+_HEAT_EXCHANGER_K = 2.0
 _LEAST_PART_LOAD = 0.15  # below it hot gas keeps the machine busy
 
 
