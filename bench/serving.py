@@ -2,6 +2,7 @@
 
 The devices are a process of their own; their share of a core is read from /proc. A client of bare sockets asks: each
 meter once a second, spread over the second; then as fast as answers come, one question at a time on each connection.
+What pymodbus' own server answers to that client, from registers that never change, stands beside it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Final
 
 from bench.child import Helper, helper
 from bench.processes import usage_of_tree
-from bench.result import Report, single
+from bench.result import Report, compared, single
 from bench.world import Size, World
 
 __all__ = ["run"]
@@ -39,6 +40,10 @@ async def run(world: World) -> Report:
         ports = list(devices.said["ports"].values())
         world.say("serving", "as fast as it answers")
         _, most = await _part(devices, ports, of_each, seconds, once_a_second=False)
+    async with helper("bench.pymodbus_server", str(meters), str(endpoints)) as devices:
+        ports = list(devices.said["ports"].values())
+        world.say("serving", "pymodbus as fast as it answers")
+        _, bare = await _part(devices, ports, of_each, seconds, once_a_second=False)
     is_judged = world.size is not Size.SMOKE
     return Report(
         [
@@ -51,7 +56,7 @@ async def run(world: World) -> Report:
                 met=share <= _LARGEST_SHARE if is_judged else None,
             ),
             single("serving", "polls answered meanwhile", "1/s", asked),
-            single("serving", "polls at most", "1/s", most),
+            compared("serving", "polls at most", "1/s", [(most, bare)]),
         ]
     )
 

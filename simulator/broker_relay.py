@@ -102,6 +102,7 @@ class BrokerRelay:
 
     async def _take(self, source: asyncio.StreamReader, pieces: asyncio.Queue[_Piece | None]) -> None:
         while data := await source.read(_PIECE_BYTES):
+            self._count_cut_off()
             await pieces.put((asyncio.get_running_loop().time() + self._delay_s(), data))
         await pieces.put(None)
 
@@ -114,6 +115,10 @@ class BrokerRelay:
             target.write(data)
             await target.drain()
         target.close()
+
+    def _count_cut_off(self) -> None:
+        for live in self._faults:
+            live.hits += live.fault.kind == "partition"
 
     def _delay_s(self) -> float:
         delay_s = 0.0

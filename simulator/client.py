@@ -87,6 +87,7 @@ class DeviceClient(asyncio.Protocol, ABC):
             return
         if manners is not None and manners.held:
             # It is kept, as far as there is room, as TCP keeps what was not acknowledged.
+            manners.cut_off()
             self._unheard += data
             if len(self._unheard) > _MOST_HELD_BYTES and self.transport is not None:
                 self.transport.pause_reading()

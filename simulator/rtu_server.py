@@ -164,7 +164,9 @@ class _Terminal:
         except BlockingIOError:
             return
         manners = self._endpoint.manners
-        if manners is None or not manners.held:
+        if manners is not None and manners.held:
+            manners.cut_off()
+        else:
             self._line.hear(data)
 
     def behave(self, before: Manners | None, now: Manners | None) -> None:  # noqa: ARG002  (whatever was before)

@@ -35,7 +35,9 @@ class _Datagrams(asyncio.DatagramProtocol):
         manners = self._endpoint.manners
         if manners is None:
             self._send(self._endpoint.answer(data), addr)
-        elif not manners.held:  # what is sent to where the way is cut is lost
+        elif manners.held:
+            manners.cut_off()
+        else:
             self._send_later(self._endpoint.steps(manners, data, lambda answer: answer), addr)
 
     def _send_later(self, steps: Sequence[Step], addr: tuple[str, int]) -> None:

@@ -303,6 +303,11 @@ class Manners:
             max_clients,
         )
 
+    def cut_off(self) -> None:
+        """Count something that a partition has kept from arriving."""
+        for live in self.held:
+            live.hits += 1
+
     def turns_away(self, connected: int) -> After | None:
         """Return how a client is turned away that comes while so many are connected; STAY: it is never answered."""
         for live in self.crowded:

@@ -115,6 +115,7 @@ async def test_partition_delivers_what_was_sent_into_it_when_it_is_over(
         done, _ = await asyncio.wait({listener}, timeout=0.4)
         published = simulator.published[METER]
         assert not done
+        assert simulator.faults.list()[0].hits >= 1
         simulator.faults.remove(number)
         assert len(await listener) == 1
         await until(lambda: simulator.published[METER] > published)

@@ -126,6 +126,7 @@ async def test_a_partition_cuts_every_transport_off_until_it_is_over(kind: str) 
                 assert await unanswered(client)
         else:
             assert await volts(simulator, kind) is None
+        assert simulator.faults.list()[0].hits >= 1
         simulator.faults.remove(number)
         assert isinstance(await volts(simulator, kind, 5), float)
 
