@@ -12,12 +12,13 @@ import aiomqtt
 from emsd.errors import ConfigurationError
 from emsd.plant.mqtt_connection import BrokerConnection
 
-__all__ = ["ANSWER_S", "Pauses", "client_of", "encryption_of"]
+__all__ = ["FAREWELL_S", "Pauses", "client_of", "encryption_of"]
 
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
-ANSWER_S: Final = 5.0
-"""Longest wait for the broker [s]."""
+_ANSWER_S: Final = 5.0
+FAREWELL_S: Final = 1.0
+"""How long a device that is switched off waits for the broker to take its good-bye."""
 
 
 def client_of(connection: BrokerConnection, client_id: str, will: aiomqtt.Will | None = None) -> aiomqtt.Client:
@@ -34,7 +35,7 @@ def client_of(connection: BrokerConnection, client_id: str, will: aiomqtt.Will |
         username=connection.username,
         password=None if password is None else password.get_secret_value(),
         keepalive=connection.keepalive_s,
-        timeout=ANSWER_S,
+        timeout=_ANSWER_S,
         will=will,
         tls_context=encryption_of(connection),
     )

@@ -43,6 +43,7 @@ class BrokerRelay:
         self._free.set()
         self._door: Door | None = None
         self._open: set[asyncio.StreamWriter] = set()
+        self._passing: set[asyncio.Task[None]] = set()
 
     def behave(self, faults: Sequence[LiveFault]) -> None:
         """Let these faults, and no others, be in force from now on."""
@@ -65,7 +66,7 @@ class BrokerRelay:
             ServerError: the address cannot be listened on.
         """
         async with open_door(
-            self.key, self.host, self.port, lambda held: asyncio.start_server(self._serve, sock=held)
+            self.key, self.host, self.port, lambda held: asyncio.start_server(self._come_in, sock=held)
         ) as door:
             self._door, self.port = door, door.port
             self.behave(self._faults)
@@ -76,6 +77,15 @@ class BrokerRelay:
                 door.close()
                 for writer in tuple(self._open):
                     writer.transport.abort()
+                # While the way is cut they wait for it, not for who has gone.
+                for passing in tuple(self._passing):
+                    passing.cancel()
+                await asyncio.gather(*self._passing, return_exceptions=True)
+
+    def _come_in(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        passing = asyncio.create_task(self._serve(reader, writer), name=f"simulated-relay-{self.key}")
+        self._passing.add(passing)
+        passing.add_done_callback(self._passing.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._open.add(writer)

@@ -16,7 +16,7 @@ import structlog
 from emsd.collector import honour_cancellation
 from emsd.plant.models import Meter
 from emsd.plant.mqtt_connection import MqttConnection
-from simulator.broker import ANSWER_S, Pauses, client_of
+from simulator.broker import FAREWELL_S, Pauses, client_of
 from simulator.clock import seconds_until
 from simulator.faces import Faces
 from simulator.mqtt_devices import speakers_of
@@ -87,6 +87,7 @@ class MqttPublisher:
                 )
             finally:
                 self._connected.discard(speaker)
+            honour_cancellation()  # a task group that loses its broker in that moment swallows it
             await pauses.wait()
 
     async def _speak(self, client: aiomqtt.Client, speaker: Speaker) -> None:
@@ -102,7 +103,7 @@ class MqttPublisher:
             if speaker.will is not None:
                 # The broker does not publish the will of who takes leave. One that is just going away hears nothing.
                 with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
-                    async with asyncio.timeout(ANSWER_S):
+                    async with asyncio.timeout(FAREWELL_S):
                         await _publish(client, [speaker.will])
             raise
 

@@ -7,6 +7,7 @@ out other aliases, so that a host which keeps old ones is found out.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +22,7 @@ from emsd.plant.models import Meter
 from emsd.plant.sparkplug_connection import SparkplugConnection
 from emsd.plant.sparkplug_map import SparkplugMap, SparkplugValue
 from emsd.quantities import BY_NAME, RUN_STATE_CODES, Kind
-from simulator.broker import ANSWER_S, Pauses, client_of
+from simulator.broker import FAREWELL_S, Pauses, client_of
 from simulator.clock import seconds_until
 from simulator.faces import Faces
 from simulator.message_faults import MessageFaults, Publication
@@ -153,6 +154,7 @@ class SimulatedEdgeNode:
                 _log.warning("simulated_edge_node_offline", node="/".join(self._name), error=str(group.exceptions[0]))
             finally:
                 self.connected = False
+            honour_cancellation()  # a task group that loses its broker in that moment swallows it
             await pauses.wait()
 
     async def _live(self, client: aiomqtt.Client) -> None:
@@ -165,9 +167,10 @@ class SimulatedEdgeNode:
                 for device in self._devices:
                     group.create_task(self._publish(client, device), name=f"simulated-device-{device.meter.key}")
         except asyncio.CancelledError:
-            async with asyncio.timeout(ANSWER_S):
-                # A farewell keeps the broker from publishing the will.
-                await client.publish(self._topic("NDEATH"), self._death(), qos=1)
+            # A farewell keeps the broker from publishing the will. One that is just going away hears nothing.
+            with contextlib.suppress(aiomqtt.MqttError, TimeoutError):
+                async with asyncio.timeout(FAREWELL_S):
+                    await client.publish(self._topic("NDEATH"), self._death(), qos=1)
             raise
 
     async def _answer(self, client: aiomqtt.Client) -> None:

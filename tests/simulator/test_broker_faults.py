@@ -17,6 +17,7 @@ from emsd.plant.mqtt_connection import MqttConnection
 from emsd.servers import PrivateMosquitto
 from simulator import DeviceFault, Simulator
 from simulator.fault_kinds import KINDS, Carrier
+from tests.simulator.test_dialect_faults import plant_of
 from tests.simulator.wire import until
 
 DEADLINE_S = 60
@@ -119,6 +120,20 @@ async def test_partition_delivers_what_was_sent_into_it_when_it_is_over(
         simulator.faults.remove(number)
         assert len(await listener) == 1
         await until(lambda: simulator.published[METER] > published)
+
+
+@pytest.mark.parametrize("kind", ["mqtt", "sparkplug_b"])
+async def test_a_simulator_ends_while_the_way_to_its_broker_is_cut(
+    example: LoadedPlant, mosquitto: PrivateMosquitto, kind: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    plant = plant_of("shelly_gen2_triphase" if kind == "mqtt" else "sparkplug_energy_meter", uuid.uuid4().hex + "/edge")
+    simulator = Simulator(plant, example.profiles, free_ports=True, broker=("127.0.0.1", mosquitto.port))
+    async with asyncio.timeout(DEADLINE_S):
+        async with simulator:
+            await until(lambda: simulator.published["m"] >= 1)
+            begin(simulator, "partition")
+        assert not [each for each in asyncio.all_tasks() if each.get_name().startswith("simulated-")]
+    assert not caplog.records
 
 
 async def test_network_delay_makes_the_way_to_the_broker_long(
