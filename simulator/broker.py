@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 import aiomqtt
 
 from emsd.errors import ConfigurationError
 from emsd.plant.mqtt_connection import BrokerConnection
 
-__all__ = ["FAREWELL_S", "Pauses", "client_of", "encryption_of"]
+__all__ = ["FAREWELL_S", "Pauses", "client_of", "encryption_of", "until_it_ends"]
 
 _FIRST_PAUSE_S: Final = 0.2
 _LONGEST_PAUSE_S: Final = 10.0
@@ -64,6 +65,25 @@ def encryption_of(connection: BrokerConnection) -> ssl.SSLContext | None:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context
+
+
+async def until_it_ends(session: Coroutine[Any, Any, None]) -> None:
+    """Run a session with a broker, in a task of its own, so that a cancellation of ours always comes through.
+
+    In Python 3.11 a task group swallows one that comes while a broker is lost: its error has priority.
+
+    Raises:
+        whatever the session raises.
+    """
+    task = asyncio.create_task(session)
+    try:
+        await asyncio.wait({task})
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+        error = None if task.cancelled() else task.exception()
+    if error is not None:
+        raise error
 
 
 class Pauses:

@@ -16,7 +16,7 @@ import structlog
 from emsd.collector import honour_cancellation
 from emsd.plant.models import Meter
 from emsd.plant.mqtt_connection import MqttConnection
-from simulator.broker import FAREWELL_S, Pauses, client_of
+from simulator.broker import FAREWELL_S, Pauses, client_of, until_it_ends
 from simulator.clock import seconds_until
 from simulator.faces import Faces
 from simulator.mqtt_devices import speakers_of
@@ -72,23 +72,26 @@ class MqttPublisher:
 
     async def _keep_speaking(self, speaker: Speaker) -> None:
         pauses = Pauses()
-        client_id = f"{self._client_id}-{speaker.name}" if speaker.name else self._client_id
-        will = None if speaker.will is None else aiomqtt.Will(*speaker.will)
         while True:
             try:
-                async with client_of(self._way(), client_id, will) as client:
-                    for topic in speaker.subscriptions:
-                        await client.subscribe(topic, qos=1)
-                    pauses.reset()
-                    await self._speak(client, speaker)
+                await until_it_ends(self._hold(speaker, pauses))
             except* aiomqtt.MqttError as group:
                 _log.warning(
                     "simulated_devices_offline", connection=self.connection.key, error=str(group.exceptions[0])
                 )
             finally:
                 self._connected.discard(speaker)
-            honour_cancellation()  # a task group that loses its broker in that moment swallows it
             await pauses.wait()
+
+    async def _hold(self, speaker: Speaker, pauses: Pauses) -> None:
+        """Have one session with the broker."""
+        client_id = f"{self._client_id}-{speaker.name}" if speaker.name else self._client_id
+        will = None if speaker.will is None else aiomqtt.Will(*speaker.will)
+        async with client_of(self._way(), client_id, will) as client:
+            for topic in speaker.subscriptions:
+                await client.subscribe(topic, qos=1)
+            pauses.reset()
+            await self._speak(client, speaker)
 
     async def _speak(self, client: aiomqtt.Client, speaker: Speaker) -> None:
         """Say what there is to say until the connection is lost; say good-bye when it ends on purpose."""

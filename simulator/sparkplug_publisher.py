@@ -22,7 +22,7 @@ from emsd.plant.models import Meter
 from emsd.plant.sparkplug_connection import SparkplugConnection
 from emsd.plant.sparkplug_map import SparkplugMap, SparkplugValue
 from emsd.quantities import BY_NAME, RUN_STATE_CODES, Kind
-from simulator.broker import FAREWELL_S, Pauses, client_of
+from simulator.broker import FAREWELL_S, Pauses, client_of, until_it_ends
 from simulator.clock import seconds_until
 from simulator.faces import Faces
 from simulator.message_faults import MessageFaults, Publication
@@ -145,17 +145,20 @@ class SimulatedEdgeNode:
         while True:
             self._session = (self._session + 1) % _SEQUENCES
             try:
-                will = aiomqtt.Will(self._topic("NDEATH"), self._death(), qos=1)
-                async with client_of(self._way(), self._client_id, will) as client:
-                    await client.subscribe(self._topic("NCMD"), qos=1)
-                    pauses.reset()
-                    await self._live(client)
+                await until_it_ends(self._hold(pauses))
             except* aiomqtt.MqttError as group:
                 _log.warning("simulated_edge_node_offline", node="/".join(self._name), error=str(group.exceptions[0]))
             finally:
                 self.connected = False
-            honour_cancellation()  # a task group that loses its broker in that moment swallows it
             await pauses.wait()
+
+    async def _hold(self, pauses: Pauses) -> None:
+        """Have one session with the broker."""
+        will = aiomqtt.Will(self._topic("NDEATH"), self._death(), qos=1)
+        async with client_of(self._way(), self._client_id, will) as client:
+            await client.subscribe(self._topic("NCMD"), qos=1)
+            pauses.reset()
+            await self._live(client)
 
     async def _live(self, client: aiomqtt.Client) -> None:
         """Be born, publish and answer until the connection is lost; say when it ends on purpose."""
