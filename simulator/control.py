@@ -39,6 +39,7 @@ from simulator.control_faults import router as _faults
 from simulator.hosts import is_loopback
 from simulator.running import RunningSimulator
 from simulator.scenario_api import router as _scenarios
+from simulator.scenario_api import state_of
 from simulator.service import Simulator
 from simulator.truth_api import router as _truth
 
@@ -67,6 +68,7 @@ class Status(BaseModel):
     now: datetime = Field(description="What its clock says.")
     meters: int
     faults_in_force: int
+    scenarios_in_force: list[str] = Field(description="Keys of the scenarios that have begun and are not over.")
     requests: int = Field(description="Modbus requests answered.")
     published: int = Field(description="MQTT messages that the broker took.")
     lost: int = Field(description="MQTT messages that no broker took.")
@@ -78,16 +80,17 @@ _router = APIRouter()
 @_router.get("/status")
 async def status(request: Request, simulator: RunningSimulator) -> Status:
     """Return who is running, and since when."""
-    site = simulator.plant.site
+    site, now_us = simulator.plant.site, simulator.now_us()
     return Status(
         site=site.number,
         name=site.name,
         time_zone=site.time_zone,
         seed=simulator.truth.seed,
         began=request.app.state.began,
-        now=to_datetime(simulator.now_us()),
+        now=to_datetime(now_us),
         meters=len(simulator.plant.meters),
         faults_in_force=simulator.faults.in_force,
+        scenarios_in_force=[each.key for each in simulator.scenarios.scenarios if state_of(each, now_us) == "in_force"],
         requests=sum(simulator.requests.values()),
         published=sum(simulator.published.values()),
         lost=sum(simulator.lost.values()),

@@ -20,7 +20,7 @@ from simulator.scenario_truth import ScenarioCost, reach_us
 from simulator.tables import US_PER_DAY
 from simulator.truth_api import window_us
 
-__all__ = ["router"]
+__all__ = ["router", "state_of"]
 
 _MOST_DAYS: Final = 200
 """Days of physics in one question: a large factory takes a tenth of a second for each."""
@@ -107,12 +107,13 @@ def _told(scenario: Scenario, now_us: int, cost: ScenarioCost | None) -> Scenari
         start=scenario.start,
         end=scenario.end,
         grows_over_days=scenario.grows_over_days,
-        state=_state(scenario, now_us),
+        state=state_of(scenario, now_us),
         cost=None if cost is None else CostOfScenario(site_kwh=cost.site_kwh, areas=cost.areas, meters=cost.meters),
     )
 
 
-def _state(scenario: Scenario, now_us: int) -> State:
+def state_of(scenario: Scenario, now_us: int) -> State:
+    """Return whether a scenario is to come, in force or over; one that grows is in force from its start."""
     if now_us < instant_us(scenario.start):
         return "to_come"
     return "in_force" if scenario.end is None or now_us < instant_us(scenario.end) else "over"

@@ -42,6 +42,7 @@ SCENARIOS = (
 
 async def test_each_scenario_is_told_with_what_it_cost_in_a_window(example: LoadedPlant) -> None:
     async with served(example, "substation", scenarios=SCENARIOS) as simulator, controlled(simulator) as client:
+        assert (await client.get("/status")).json()["scenarios_in_force"] == ["filters"]
         told = (await client.get("/scenarios")).json()
         assert [(each["key"], each["state"], each["cost"]) for each in told] == [
             ("filters", "in_force", None),

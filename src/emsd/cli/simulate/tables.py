@@ -37,7 +37,7 @@ def document(rows: Sequence[Compared], faults: Sequence[Fault], begin: datetime,
                 "true_kwh": sum(row.true_kwh for row in concerned),
                 "error_kwh": _error_kwh(concerned),
                 "allowed_kwh": sum(row.allowed_kwh for row in concerned),
-                "verdict": _worst(concerned).value,
+                "verdict": _worst(concerned),
             }
             for kind, own, concerned in _by_kind(rows, faults)
         ],
@@ -79,8 +79,12 @@ def _faults(rows: Sequence[Compared], faults: Sequence[Fault]) -> Table:
     table = _table("Meters that had a fault, by its kind", "Fault", "Known")
     table.add_column("")
     for kind, own, concerned in _by_kind(rows, faults):
+        worst = _worst(concerned)
+        if worst is None:
+            table.add_row(kind, *[""] * 6, "had no meter that measures energy")
+            continue
         known = "yes" if all(row.meter in each.known for each in own for row in concerned) else "no"
-        table.add_row(kind, known, *_figures(concerned), _coloured(_worst(concerned)))
+        table.add_row(kind, known, *_figures(concerned), _coloured(worst))
     return table
 
 
@@ -122,9 +126,10 @@ def _error_kwh(rows: Sequence[Compared]) -> float | None:
     return sum(known) if known and len(known) == len(errors) else None
 
 
-def _worst(rows: Sequence[Compared]) -> Verdict:
+def _worst(rows: Sequence[Compared]) -> Verdict | None:
+    """Return the worst verdict; None where nothing was compared, which proves nothing."""
     found = {row.verdict for row in rows}
-    return next((each for each in _WORST_FIRST if each in found), Verdict.RIGHT)
+    return next((each for each in _WORST_FIRST if each in found), None)
 
 
 def _coloured(verdict: Verdict) -> str:
