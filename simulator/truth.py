@@ -19,6 +19,7 @@ from emsd.plant.models import AssetKind, Meter, Plant
 from emsd.plant.profile import ENERGY_COUNTERS, Profile
 from emsd.quantities import BY_NAME, Kind
 from emsd.readings import instant_us
+from simulator.buses import build_topology
 from simulator.device_settings import Exponents, choose_exponents
 from simulator.initial import initial_counters
 from simulator.instruments import Instrument, asset_flags, stack
@@ -30,7 +31,7 @@ from simulator.points import point_of
 from simulator.readouts import look
 from simulator.sunspec_profile import with_points
 from simulator.tables import US_PER_DAY, Tables
-from simulator.topology import Term, Topology, build_topology
+from simulator.topology import Term, Topology
 
 __all__ = ["Bench", "Disturbance", "EnergyTruth", "SimulatedPlant", "month_start"]
 
