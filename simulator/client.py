@@ -8,9 +8,9 @@ import struct
 from abc import ABC, abstractmethod
 from typing import Final, cast
 
+from simulator.manners import Manners
 from simulator.modbus_endpoint import ModbusEndpoint
 from simulator.outbox import After, Outbox, Step
-from simulator.wire_faults import Manners
 
 __all__ = ["DeviceClient", "reset"]
 

@@ -26,12 +26,12 @@ from simulator.fault_kinds import Carrier, Layer
 from simulator.fault_record import FaultRecord, record_of
 from simulator.faults import DeviceFault
 from simulator.live_fault import LiveFault
+from simulator.manners import Habits, Manners
 from simulator.message_faults import MessageFaults
 from simulator.modbus_endpoint import ModbusEndpoint
 from simulator.noise import uniform_of
 from simulator.personality import Personality
 from simulator.truth import SimulatedPlant
-from simulator.wire_faults import Habits, Manners
 
 __all__ = ["FaultBook"]
 

@@ -11,9 +11,10 @@ from simulator.bank import Unit
 from simulator.door import Door
 from simulator.fault_kinds import Carrier
 from simulator.layout import ILLEGAL_FUNCTION, ILLEGAL_VALUE, Layout
+from simulator.manners import Manners
 from simulator.outbox import Step
 from simulator.register_holes import Holes
-from simulator.wire_faults import Draft, Manners
+from simulator.wire_faults import Draft
 
 __all__ = ["HEADER_BYTES", "ModbusEndpoint", "Party"]
 

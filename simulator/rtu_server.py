@@ -19,11 +19,11 @@ import structlog
 
 from emsd.errors import ServerError
 from simulator.client import DeviceClient
+from simulator.manners import Manners
 from simulator.modbus_endpoint import ModbusEndpoint
 from simulator.modbus_server import serve_clients
 from simulator.outbox import Outbox, Step
 from simulator.rtu_frames import LONGEST_FRAME_BYTES, SHORTEST_FRAME_BYTES, is_sound, request_bytes, with_checksum
-from simulator.wire_faults import Manners
 
 __all__ = ["serve_line", "serve_rtu_over_tcp"]
 

@@ -8,28 +8,25 @@ codes: Modbus application protocol V1.1b3, section 7.
 
 from __future__ import annotations
 
-import random
 import struct
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Final
 
 from simulator.live_fault import LiveFault
 from simulator.outbox import After, Step
-from simulator.personality import Personality
 from simulator.register_holes import Holes
 
-__all__ = ["Draft", "Habits", "Manners"]
+__all__ = ["BUSY", "FAULTS", "ILLEGAL_VALUE", "Draft", "unit_of", "work_on"]
 
 _UNIT_AT: Final = 6
 _FUNCTION_AT: Final = 7
 _DATA_AT: Final = 9
 _READ_BYTES: Final = 12
 _ILLEGAL_ADDRESS: Final = 2
-_ILLEGAL_VALUE: Final = 3
-_BUSY: Final = 6
+ILLEGAL_VALUE: Final = 3
+BUSY: Final = 6
 _EXCEPTION: Final = 0x80
 _READ_FUNCTIONS: Final = frozenset({3, 4})
 
@@ -227,113 +224,25 @@ _TRAVELLING: Final[_Handlers] = {
 }
 """In the order in which they work on its bytes."""
 
-_ORDER: Final = {name: at for at, name in enumerate([*_SAYING, *_TRAVELLING])}
+FAULTS: Final = (*_SAYING, *_TRAVELLING)
+"""Those that work on answers, in their order."""
 
 
-class Habits:
-    """How one device answers when nothing is wrong with it."""
-
-    def __init__(self, personality: Personality, seed: int) -> None:
-        self._own = personality
-        self._chance = random.Random(seed)  # noqa: S311  (the same seed makes the same plant)
-        self._asked_s = float("-inf")
-
-    def work(self, draft: Draft, now_s: float) -> None:
-        """Let it take its time, and refuse what is too much for it; `now_s` is of a clock that never goes back."""
-        own, read = self._own, draft.read
-        draft.delay_s = own.latency_s + self._chance.uniform(0.0, own.jitter_s)
-        rested_s, self._asked_s = now_s - self._asked_s, now_s
-        if rested_s < own.rest_s:
-            draft.refuse(_BUSY)
-        elif read is not None and own.max_registers is not None and read[2] > own.max_registers and not draft.refused:
-            draft.refuse(_ILLEGAL_VALUE)
+def unit_of(request: bytes) -> int:
+    """Return which unit a request is for."""
+    return request[_UNIT_AT]
 
 
-@dataclass(slots=True)
-class Manners:
-    """How an endpoint treats its clients while something is wrong with it, or its devices have a personality."""
-
-    of_unit: Mapping[int, Sequence[LiveFault]] = field(default_factory=dict)
-    """Faults that work on the answers of a unit."""
-    habits: Mapping[int, Habits] = field(default_factory=dict)
-    """Those of units that do not answer everything at once."""
-    half_open: Mapping[int, LiveFault] = field(default_factory=dict)
-    """By their number: faults that leave earlier connections without an answer."""
-    held: Sequence[LiveFault] = ()
-    """While there is one, nothing arrives either way."""
-    dropped: Sequence[LiveFault] = ()
-    """While there is one, every connection is reset."""
-    refused: Sequence[LiveFault] = ()
-    """While there is one, nobody listens."""
-    crowded: Sequence[LiveFault] = ()
-    """Turn away who comes while others are connected."""
-    max_clients: int | None = None
-
-    @classmethod
-    def of(
-        cls,
-        faults: Sequence[LiveFault],
-        units: Mapping[int, str],
-        *,
-        habits: Mapping[int, Habits],
-        max_clients: int | None,
-    ) -> Manners | None:
-        """Make those of an endpoint whose `units` are meters; None when nothing is different.
-
-        faults  those in force that concern the connection or one of its meters.
-        """
-        answers = sorted((each for each in faults if each.fault.kind in _ORDER), key=lambda e: _ORDER[e.fault.kind])
-        of_unit = {
-            unit: own for unit, meter in units.items() if (own := [each for each in answers if meter in each.meters])
-        }
-        of_kind = {
-            name: [each for each in faults if each.fault.kind == name]
-            for name in ("half_open", "partition", "connection_dropped", "connection_refused", "single_client")
-        }
-        if not (of_unit or habits or max_clients or any(of_kind.values())):
-            return None
-        return cls(
-            of_unit,
-            habits,
-            {each.number: each for each in of_kind["half_open"]},
-            of_kind["partition"],
-            [*of_kind["connection_dropped"], *of_kind["connection_refused"]],
-            of_kind["connection_refused"],
-            of_kind["single_client"],
-            max_clients,
-        )
-
-    def cut_off(self) -> None:
-        """Count something that a partition has kept from arriving."""
-        for live in self.held:
-            live.hits += 1
-
-    def turns_away(self, connected: int) -> After | None:
-        """Return how a client is turned away that comes while so many are connected; STAY: it is never answered."""
-        for live in self.crowded:
-            if connected >= live.fault.number("clients"):
-                live.hits += 1
-                manner = live.fault.word("manner")
-                return After.STAY if manner == "silent" else After(manner)
-        if self.max_clients is not None and connected >= self.max_clients:
-            return After.CLOSE
-        return None
-
-    def steps(self, draft: Draft) -> list[Step]:
-        """Return what a client gets for a request, and when."""
-        unit = draft.request[_UNIT_AT]
-        habits = self.habits.get(unit)
-        if habits is not None:
-            habits.work(draft, time.monotonic())
-        faults = self.of_unit.get(unit, ())
-        for live in faults:
-            if live.fault.kind in _SAYING:
-                _SAYING[live.fault.kind](draft, live)
-        draft.seal()
-        for live in faults:
-            if live.fault.kind in _TRAVELLING:
-                _TRAVELLING[live.fault.kind](draft, live)
-        return draft.steps()
+def work_on(draft: Draft, faults: Sequence[LiveFault]) -> list[Step]:
+    """Let the faults of a unit, in the order of `FAULTS`, work on an answer; return what is sent, and when."""
+    for live in faults:
+        if live.fault.kind in _SAYING:
+            _SAYING[live.fault.kind](draft, live)
+    draft.seal()
+    for live in faults:
+        if live.fault.kind in _TRAVELLING:
+            _TRAVELLING[live.fault.kind](draft, live)
+    return draft.steps()
 
 
 def _unit(live: LiveFault, otherwise: int) -> int:
