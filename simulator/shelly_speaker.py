@@ -6,8 +6,8 @@
 <prefix>/rpc            requests; answers go to <src>/rpc
 <prefix>/command        status_update has everything published
 
-Sources: https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Mqtt, and Notifications and RPCProtocol in
-/gen2/General/. Both "generic status update" and "RPC status notifications" are switched on.
+Sources: https://shelly-api-docs.shelly.cloud/gen2/ComponentsAndServices/Mqtt, and Notifications, RPCProtocol and
+CommonErrors in /gen2/General/. Both "generic status update" and "RPC status notifications" are switched on.
 """
 
 from __future__ import annotations
@@ -32,8 +32,10 @@ _US_PER_MINUTE: Final = 60_000_000
 _US_PER_TIMESTAMP: Final = 10_000
 """ts has two decimals of a second."""
 _KNOT_US: Final = 10_000_000
-_NOT_FOUND: Final = 404
-_BAD_ARGUMENT: Final = -105
+_NO_HANDLER: Final = 404
+_INVALID_ARGUMENT: Final = -103
+_NOT_FOUND: Final = -105
+_LONGEST_TOPIC_BYTES: Final = 65_535
 _RECORD: Final = (*shelly.GAUGES, *shelly.ENERGY, "reactive_energy_import_kvarh", "reactive_energy_export_kvarh")
 
 
@@ -104,10 +106,13 @@ class ShellySpeaker(Speaker):
         try:
             request = json.loads(payload)
             number, source, method = request["id"], request["src"], str(request["method"])
-        except (ValueError, KeyError, TypeError):
+            where = _answers_of(source)
+            if not isinstance(number, int | float | str):
+                return []
+        except (ValueError, KeyError, TypeError, RecursionError):
             return []  # without id and src there is nobody to answer
         answer = {"id": number, "src": self.id, "dst": source} | self._called(method, request.get("params"), time_us)
-        return [Publication(f"{source}/rpc", compact(answer), qos=1)]
+        return [Publication(where, compact(answer), qos=1)]
 
     def _called(self, method: str, parameters: object, time_us: int) -> dict[str, Any]:
         if method == "Shelly.GetDeviceInfo":
@@ -117,11 +122,13 @@ class ShellySpeaker(Speaker):
         namespace, _, verb = method.partition(".")
         mine = {name: status for name, status in self._components(time_us).items() if _is_of(name, namespace)}
         if verb != "GetStatus" or not mine:
-            return {"error": {"code": _NOT_FOUND, "message": f"No handler for {method}"}}
+            return {"error": {"code": _NO_HANDLER, "message": f"No handler for {method}"}}
         wanted = parameters.get("id") if isinstance(parameters, dict) else None
+        if wanted is None:
+            return {"error": {"code": _INVALID_ARGUMENT, "message": "Missing required argument 'id'!"}}
         found = mine.get(f"{namespace.casefold()}:{wanted}")
         if found is None:
-            return {"error": {"code": _BAD_ARGUMENT, "message": f"Argument 'id', value {wanted} not found!"}}
+            return {"error": {"code": _NOT_FOUND, "message": f"Argument 'id', value {wanted} not found!"}}
         return {"result": found}
 
     def _components(self, time_us: int) -> dict[str, dict[str, Any]]:
@@ -215,6 +222,16 @@ class ShellyMono(ShellySpeaker):
 
 def _channel(meter: Meter) -> int:
     return int((meter.topic or "").rpartition("/")[2])
+
+
+def _answers_of(source: object) -> str:
+    """Return the topic of answers to who asked; raises ValueError where a broker takes no message."""
+    topic = f"{source}/rpc"
+    if not isinstance(source, str) or not source or {"#", "+", "\0"} & set(source):
+        raise ValueError("src is no topic")
+    if len(topic.encode()) > _LONGEST_TOPIC_BYTES:
+        raise ValueError("src is too long")
+    return topic
 
 
 def _is_of(component: str, namespace: str) -> bool:

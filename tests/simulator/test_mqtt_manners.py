@@ -164,7 +164,8 @@ def test_a_shelly_answers_requests_where_they_came_from(method: str, params: Any
 
 
 @pytest.mark.parametrize(("method", "params", "code"), [
-    ("EM.GetStatus", {"id": 3}, -105), ("EM1.GetStatus", {"id": 0}, 404), ("Switch.Set", {}, 404), ("nonsense", 7, 404),
+    ("EM.GetStatus", {"id": 3}, -105), ("EM.GetStatus", {}, -103), ("EM.GetStatus", None, -103),
+    ("EM1.GetStatus", {"id": 0}, 404), ("Switch.Set", {}, 404), ("nonsense", 7, 404),
 ])  # fmt: skip
 def test_a_shelly_says_what_is_wrong_with_a_request(method: str, params: Any, code: int) -> None:
     _, shelly = only(("shelly_gen2_triphase", "pro3em"))
@@ -175,7 +176,10 @@ def test_a_shelly_says_what_is_wrong_with_a_request(method: str, params: Any, co
 
 def test_what_is_no_request_is_not_answered_and_a_status_update_may_be_commanded() -> None:
     _, shelly = only(("shelly_gen2_triphase", "pro3em"))
-    for payload in (b"", b"\xff", b"[]", b"7", b'{"id": 1, "method": "EM.GetStatus"}'):
+    unasked = [b"", b"\xff", b"[]", b"7", b"[" * 100_000, b'{"id": 1, "method": "EM.GetStatus"}']
+    no_topics = ("", 7, None, "me/#", "+/me", "a\0", "\ud800", "m" * 65_532)
+    unasked += [json.dumps({"id": 1, "src": each, "method": "EM.GetStatus"}).encode() for each in no_topics]
+    for payload in unasked:
         assert shelly.reply("pro3em/rpc", payload, NOON_US) == []
     assert shelly.reply("pro3em/command", b"else", NOON_US) == []
     said = shelly.reply("pro3em/command", b"status_update", NOON_US)
@@ -308,6 +312,7 @@ async def test_devices_on_a_broker_are_retained_as_online_answer_and_take_their_
         request = {"id": 1, "src": f"{run}/me", "method": "EM.GetStatus", "params": {"id": 0}}
 
         async def ask() -> None:
+            await pub(mosquitto, f"{run}/tri/rpc", json.dumps(request | {"src": f"{run}/#"}))  # harms nobody
             while not hearing.done():
                 await pub(mosquitto, f"{run}/tri/rpc", json.dumps(request))
 
