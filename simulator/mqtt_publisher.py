@@ -85,13 +85,17 @@ class MqttPublisher:
 
     async def _hold(self, speaker: Speaker, pauses: Pauses) -> None:
         """Have one session with the broker."""
-        client_id = f"{self._client_id}-{speaker.name}" if speaker.name else self._client_id
         will = None if speaker.will is None else aiomqtt.Will(*speaker.will)
-        async with client_of(self._way(), client_id, will) as client:
+        async with client_of(self._way(), self._client_id_of(speaker), will) as client:
             for topic in speaker.subscriptions:
                 await client.subscribe(topic, qos=1)
             pauses.reset()
             await self._speak(client, speaker)
+
+    def _client_id_of(self, speaker: Speaker) -> str:
+        """Return what no other speaker has: devices of two models may be called alike."""
+        profile = speaker.devices[0].meter.profile
+        return f"{self._client_id}/{profile}/{speaker.name}" if speaker.name else self._client_id
 
     async def _speak(self, client: aiomqtt.Client, speaker: Speaker) -> None:
         """Say what there is to say until the connection is lost; say good-bye when it ends on purpose."""

@@ -85,7 +85,7 @@ class SparkplugPublisher:
             grouped[group, node].append(self.devices[meter.key])
         self.nodes = {
             f"{group}/{node}": SimulatedEdgeNode(
-                self.way, (group, node), devices, faces, client_id=f"{client_id}-{group}-{node}", now_us=now_us
+                self.way, (group, node), devices, faces, client_id=f"{client_id}/{group}/{node}", now_us=now_us
             )
             for (group, node), devices in grouped.items()
         }
