@@ -92,23 +92,39 @@ class BrokerRelay:
         try:
             if self._drop_if_down(writer):
                 return
-            await self._free.wait()
-            there, back = await asyncio.open_connection(*self._upstream)
-            self._open.add(back)
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for source, target in ((reader, back), (there, writer)):
-                        pieces: asyncio.Queue[_Piece | None] = asyncio.Queue(_MOST_PIECES)
-                        group.create_task(self._take(source, pieces), name=f"simulated-relay-take-{self.key}")
-                        group.create_task(self._give(pieces, target), name=f"simulated-relay-give-{self.key}")
-            finally:
-                self._open.discard(back)
-                back.transport.abort()
+            async with asyncio.TaskGroup() as group:
+                said: asyncio.Queue[_Piece | None] = asyncio.Queue(_MOST_PIECES)
+                hearing = group.create_task(self._take(reader, said), name=f"simulated-relay-take-{self.key}")
+                if await self._way_is_free(hearing):
+                    await self._pass_between(said, writer)
         except* OSError as gone:
             _log.debug("simulated_relay_ended", connection=self.key, error=str(gone.exceptions[0]))
         finally:
             self._open.discard(writer)
             writer.close()
+
+    async def _way_is_free(self, hearing: asyncio.Task[None]) -> bool:
+        """Wait until it is; or return that who came has gone, as whoever waits for a cut way does in the end."""
+        free = asyncio.create_task(self._free.wait(), name=f"simulated-relay-wait-{self.key}")
+        try:
+            await asyncio.wait({free, hearing}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            free.cancel()
+        return self._free.is_set() or not hearing.done()
+
+    async def _pass_between(self, said: asyncio.Queue[_Piece | None], writer: asyncio.StreamWriter) -> None:
+        """Give to the broker what who came says, and bring back what it answers, until one of them ends."""
+        there, back = await asyncio.open_connection(*self._upstream)
+        self._open.add(back)
+        try:
+            async with asyncio.TaskGroup() as group:
+                answers: asyncio.Queue[_Piece | None] = asyncio.Queue(_MOST_PIECES)
+                group.create_task(self._take(there, answers), name=f"simulated-relay-take-{self.key}")
+                group.create_task(self._give(answers, writer), name=f"simulated-relay-give-{self.key}")
+                group.create_task(self._give(said, back), name=f"simulated-relay-give-{self.key}")
+        finally:
+            self._open.discard(back)
+            back.transport.abort()
 
     async def _take(self, source: asyncio.StreamReader, pieces: asyncio.Queue[_Piece | None]) -> None:
         while data := await source.read(_PIECE_BYTES):

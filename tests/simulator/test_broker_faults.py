@@ -122,6 +122,24 @@ async def test_partition_delivers_what_was_sent_into_it_when_it_is_over(
         await until(lambda: simulator.published[METER] > published)
 
 
+async def test_a_relay_keeps_nobody_who_gave_up_while_the_way_was_cut(
+    example: LoadedPlant, mosquitto: PrivateMosquitto
+) -> None:
+    def waiting() -> int:
+        return sum(each.get_name() == "simulated-relay-broker" for each in asyncio.all_tasks())
+
+    async with relayed(example, mosquitto) as (simulator, port):
+        await until(lambda: simulator.published[METER] >= 1)
+        begin(simulator, "partition")
+        before = waiting()
+        for _ in range(5):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"\x10")
+            await until(lambda: waiting() == before + 1)
+            writer.close()
+            await until(lambda: waiting() == before)
+
+
 @pytest.mark.parametrize("kind", ["mqtt", "sparkplug_b"])
 async def test_a_simulator_ends_while_the_way_to_its_broker_is_cut(
     example: LoadedPlant, mosquitto: PrivateMosquitto, kind: str, caplog: pytest.LogCaptureFixture
