@@ -17,8 +17,10 @@ points, words, segments, sunspec, layout, payload
                       collectors' codec would cancel itself and no test would see it
 bank, modbus_endpoint, client, door, modbus_server, rtu_frames, rtu_server, udp_server, certificates, hosts, endpoints
                       Modbus devices on every transport
-mqtt_speaker, mqtt_devices, phases, shelly, shelly_speaker, tasmota, zigbee2mqtt, mqtt_publisher, sparkplug_publisher
+mqtt_speaker, mqtt_devices, phases, shelly, shelly_speaker, tasmota, zigbee2mqtt
                       MQTT devices, each in its own manner
+broker, publishing, mqtt_publisher, sparkplug_payload, sparkplug_publisher
+                      their sessions with a broker, and what became of their messages
 fault_kinds, faults, live_fault, fault_record
                       what can go wrong, what does, and what it changed
 counter_faults, faces what a meter shows where that is not what flowed

@@ -17,7 +17,6 @@ from emsd.collector import honour_cancellation
 from emsd.plant.models import Meter
 from emsd.plant.mqtt_connection import MqttConnection
 from simulator.broker import FAREWELL_S, Pauses, client_of, until_it_ends
-from simulator.clock import seconds_until
 from simulator.faces import Faces
 from simulator.mqtt_devices import speakers_of
 from simulator.mqtt_speaker import MqttDevice, Publication, Speaker
@@ -65,7 +64,7 @@ class MqttPublisher:
     async def run(self) -> None:
         """Publish until cancelled, coming back with capped, jittered backoff when the broker goes away."""
         for device in self.devices.values():
-            device.next_tick = self._now_us() // device.interval_us + 1
+            device.begin(self._now_us())
         async with asyncio.TaskGroup() as group:
             for speaker in self.speakers:
                 group.create_task(self._keep_speaking(speaker), name=f"simulated-speaker-{speaker.name}")
@@ -81,7 +80,15 @@ class MqttPublisher:
                 )
             finally:
                 self._connected.discard(speaker)
-            await pauses.wait()
+                self._miss(speaker)
+            try:
+                await pauses.wait()
+            finally:
+                self._miss(speaker)
+
+    def _miss(self, speaker: Speaker) -> None:
+        for device in speaker.devices:
+            device.miss(self._now_us())
 
     async def _hold(self, speaker: Speaker, pauses: Pauses) -> None:
         """Have one session with the broker."""
@@ -115,13 +122,8 @@ class MqttPublisher:
             raise
 
     async def _beat(self, client: aiomqtt.Client, speaker: Speaker, device: MqttDevice) -> None:
-        interval_us = device.interval_us
         while True:
-            tick = max(self._now_us() // interval_us + 1, device.next_tick)
-            device.lost += tick - device.next_tick
-            device.next_tick = tick
-            await asyncio.sleep(seconds_until(self._now_us, tick * interval_us))
-            device.next_tick = tick + 1
+            await device.beat(self._now_us)
             said, told = _passed_on(speaker, device, self._now_us())
             device.lost += told is not None  # until the broker says otherwise
             await _publish(client, said)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,27 +16,20 @@ import numpy as np
 from emsd.plant.models import Meter
 from emsd.plant.mqtt_map import MqttAvailability, MqttMap, MqttMessage, filled
 from simulator.faces import Faces
-from simulator.message_faults import MessageFaults, Publication
+from simulator.message_faults import Publication
 from simulator.noise import FloatArray, IntArray
 from simulator.payload import message_of, said_once, shown
+from simulator.publishing import PublishingMeter
 from simulator.truth import SimulatedPlant
 
 __all__ = ["MappedSpeaker", "MqttDevice", "Publication", "Speaker", "compact"]
 
 
 @dataclass(slots=True)
-class MqttDevice:
-    """One publishing meter and what became of its messages."""
+class MqttDevice(PublishingMeter):
+    """One publishing meter; at QoS 1 the broker has acknowledged what counts as published."""
 
-    meter: Meter
     layout: MqttMap
-    published: int = 0
-    """Beats whose messages were sent; at QoS 1 the broker has acknowledged them."""
-    lost: int = 0
-    faults: MessageFaults = field(default_factory=MessageFaults, repr=False)
-    """What is wrong with its messages."""
-    next_tick: int = field(default=0, repr=False)
-    """The beat that is due next, in poll intervals since 1970."""
 
     @property
     def topic(self) -> str:
@@ -46,11 +39,6 @@ class MqttDevice:
     def topic_of(self, kind: MqttMessage | MqttAvailability) -> str:
         """Return where it publishes this kind of message."""
         return filled(kind.topic, self.topic)
-
-    @property
-    def interval_us(self) -> int:
-        """Time between two beats [us]."""
-        return round(self.meter.poll_interval_s * 1e6)
 
 
 class Speaker(ABC):

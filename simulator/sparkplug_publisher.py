@@ -23,10 +23,10 @@ from emsd.plant.sparkplug_connection import SparkplugConnection
 from emsd.plant.sparkplug_map import SparkplugMap, SparkplugValue
 from emsd.quantities import BY_NAME, RUN_STATE_CODES, Kind
 from simulator.broker import FAREWELL_S, Pauses, client_of, until_it_ends
-from simulator.clock import seconds_until
 from simulator.faces import Faces
-from simulator.message_faults import MessageFaults, Publication
+from simulator.message_faults import Publication
 from simulator.payload import shown
+from simulator.publishing import PublishingMeter
 from simulator.sparkplug_payload import BOOLEAN, DOUBLE, INT64, REBIRTH, Metric, asks_for_birth, payload_of
 from simulator.truth import SimulatedPlant
 
@@ -39,28 +39,15 @@ _DECIMALS: Final = 6
 
 
 @dataclass(slots=True)
-class SparkplugDevice:
-    """One meter behind an edge node and what became of its messages."""
+class SparkplugDevice(PublishingMeter):
+    """One meter behind an edge node; births count among what it published, and at QoS 0 nobody acknowledges."""
 
-    meter: Meter
     layout: SparkplugMap
     device: str | None
     """Its name at the edge node; None: the edge node is the meter."""
-    published: int = 0
-    """Messages, births among them, that were sent; at QoS 0 nobody acknowledges them."""
-    lost: int = 0
-    """Beats without a connection."""
-    faults: MessageFaults = field(default_factory=MessageFaults, repr=False)
-    """What is wrong with its messages."""
-    next_tick: int = field(default=0, repr=False)
     aliases: dict[str, int] = field(default_factory=dict, repr=False)
     said: dict[str, float] = field(default_factory=dict, repr=False)
     """What it said last, by metric."""
-
-    @property
-    def interval_us(self) -> int:
-        """Time between two beats [us]."""
-        return round(self.meter.poll_interval_s * 1e6)
 
 
 class SparkplugPublisher:
@@ -141,7 +128,7 @@ class SimulatedEdgeNode:
         """Publish until cancelled, coming back with capped, jittered backoff when the broker goes away."""
         pauses = Pauses()
         for device in self._devices:
-            device.next_tick = self._now_us() // device.interval_us + 1
+            device.begin(self._now_us())
         while True:
             self._session = (self._session + 1) % _SEQUENCES
             try:
@@ -150,7 +137,15 @@ class SimulatedEdgeNode:
                 _log.warning("simulated_edge_node_offline", node="/".join(self._name), error=str(group.exceptions[0]))
             finally:
                 self.connected = False
-            await pauses.wait()
+                self._miss()
+            try:
+                await pauses.wait()
+            finally:
+                self._miss()
+
+    def _miss(self) -> None:
+        for device in self._devices:
+            device.miss(self._now_us())
 
     async def _hold(self, pauses: Pauses) -> None:
         """Have one session with the broker."""
@@ -201,22 +196,17 @@ class SimulatedEdgeNode:
             self.births += 1
 
     async def _publish(self, client: aiomqtt.Client, device: SparkplugDevice) -> None:
-        interval_us = device.interval_us
         while True:
-            tick = max(self._now_us() // interval_us + 1, device.next_tick)
-            device.lost += tick - device.next_tick
-            device.next_tick = tick
-            await asyncio.sleep(seconds_until(self._now_us, tick * interval_us))
-            device.next_tick = tick + 1
+            await device.beat(self._now_us)
+            device.lost += 1  # until it is said
             if device.faults.keeps_silent():
-                device.lost += 1
                 continue
             async with self._in_order:
                 said, told = self._passed_on(device, self._now_us())
                 for each in said:
                     await client.publish(each.topic, each.payload, qos=each.qos, retain=each.retain)
                 device.published += told is True
-                device.lost += told is False
+                device.lost -= told is not False
             honour_cancellation()
 
     def _passed_on(self, device: SparkplugDevice, now_us: int) -> tuple[Sequence[Publication], bool | None]:

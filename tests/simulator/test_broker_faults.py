@@ -122,6 +122,21 @@ async def test_partition_delivers_what_was_sent_into_it_when_it_is_over(
         await until(lambda: simulator.published[METER] > published)
 
 
+@pytest.mark.parametrize("kind", ["mqtt", "sparkplug_b"])
+async def test_what_is_lost_is_counted_while_the_broker_is_away_and_not_only_afterwards(
+    example: LoadedPlant, mosquitto: PrivateMosquitto, kind: str
+) -> None:
+    plant = plant_of("shelly_gen2_triphase" if kind == "mqtt" else "sparkplug_energy_meter", uuid.uuid4().hex + "/edge")
+    simulator = Simulator(plant, example.profiles, free_ports=True, broker=("127.0.0.1", mosquitto.port))
+    async with asyncio.timeout(DEADLINE_S), simulator:
+        await until(lambda: simulator.published["m"] >= 1)
+        begin(simulator, "connection_refused")
+        await until(lambda: not simulator.publishers["broker"].connected)
+        lost = simulator.lost["m"]
+        await until(lambda: simulator.lost["m"] >= lost + 3)
+        assert not simulator.publishers["broker"].connected
+
+
 async def test_a_relay_keeps_nobody_who_gave_up_while_the_way_was_cut(
     example: LoadedPlant, mosquitto: PrivateMosquitto
 ) -> None:
