@@ -19,7 +19,7 @@ bank, modbus_endpoint, client, door, modbus_server, rtu_frames, rtu_server, udp_
                       Modbus devices on every transport
 mqtt_speaker, mqtt_devices, phases, shelly, shelly_speaker, tasmota, zigbee2mqtt
                       MQTT devices, each in its own manner
-broker, publishing, mqtt_publisher, sparkplug_payload, sparkplug_publisher
+broker, publishing, mqtt_publisher, sparkplug_payload, sparkplug_device, sparkplug_publisher
                       their sessions with a broker, and what became of their messages
 fault_kinds, faults, live_fault, fault_record
                       what can go wrong, what does, and what it changed

@@ -18,6 +18,7 @@ BOOLEAN: Final = 11
 REBIRTH: Final = "Node Control/Rebirth"
 
 _VARINT, _EIGHT_BYTES, _BLOCK, _FOUR_BYTES = 0, 1, 2, 5
+_LONGEST_VARINT_BITS: Final = 70
 _FIELD_OF: Final = {INT64: 11, DOUBLE: 13, BOOLEAN: 14}
 
 
@@ -86,6 +87,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
             length = 8 if kind == _EIGHT_BYTES else 4
         else:
             raise ValueError(f"wire type {kind}")
+        if length > len(data) - at:
+            raise ValueError("cut off")
         yield key >> 3, data[at : at + length]
         at += length
 
@@ -93,6 +96,8 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 def _read_varint(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
+        if shift >= _LONGEST_VARINT_BITS:
+            raise ValueError("endless number")
         byte = data[at]
         value |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7

@@ -9,25 +9,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import aiomqtt
-import numpy as np
 import structlog
 
 from emsd.collector import honour_cancellation
 from emsd.plant.models import Meter
 from emsd.plant.sparkplug_connection import SparkplugConnection
-from emsd.plant.sparkplug_map import SparkplugMap, SparkplugValue
-from emsd.quantities import BY_NAME, RUN_STATE_CODES, Kind
 from simulator.broker import FAREWELL_S, Pauses, client_of, until_it_ends
 from simulator.faces import Faces
 from simulator.message_faults import Publication
-from simulator.payload import shown
-from simulator.publishing import PublishingMeter
-from simulator.sparkplug_payload import BOOLEAN, DOUBLE, INT64, REBIRTH, Metric, asks_for_birth, payload_of
+from simulator.sparkplug_device import SparkplugDevice
+from simulator.sparkplug_payload import BOOLEAN, INT64, REBIRTH, Metric, asks_for_birth, payload_of
 from simulator.truth import SimulatedPlant
 
 __all__ = ["SimulatedEdgeNode", "SparkplugDevice", "SparkplugPublisher"]
@@ -35,19 +30,6 @@ __all__ = ["SimulatedEdgeNode", "SparkplugDevice", "SparkplugPublisher"]
 _log = structlog.get_logger(__name__)
 
 _SEQUENCES: Final = 256
-_DECIMALS: Final = 6
-
-
-@dataclass(slots=True)
-class SparkplugDevice(PublishingMeter):
-    """One meter behind an edge node; births count among what it published, and at QoS 0 nobody acknowledges."""
-
-    layout: SparkplugMap
-    device: str | None
-    """Its name at the edge node; None: the edge node is the meter."""
-    aliases: dict[str, int] = field(default_factory=dict, repr=False)
-    said: dict[str, float] = field(default_factory=dict, repr=False)
-    """What it said last, by metric."""
 
 
 class SparkplugPublisher:
@@ -120,7 +102,8 @@ class SimulatedEdgeNode:
         self._faces = faces
         self._client_id = client_id
         self._now_us = now_us
-        self._session = -1
+        self._sessions = 0
+        """Tries to connect before this one."""
         self._sequence = 0
         self._in_order = asyncio.Lock()
 
@@ -130,13 +113,13 @@ class SimulatedEdgeNode:
         for device in self._devices:
             device.begin(self._now_us())
         while True:
-            self._session = (self._session + 1) % _SEQUENCES
             try:
                 await until_it_ends(self._hold(pauses))
             except* aiomqtt.MqttError as group:
                 _log.warning("simulated_edge_node_offline", node="/".join(self._name), error=str(group.exceptions[0]))
             finally:
                 self.connected = False
+                self._sessions += 1
                 self._miss()
             try:
                 await pauses.wait()
@@ -183,13 +166,13 @@ class SimulatedEdgeNode:
             self._sequence = 0
             self._give_out_aliases()
             own = [
-                Metric(self._session, INT64, name="bdSeq"),
+                self._birth_or_death(),
                 Metric(0, BOOLEAN, name=REBIRTH),
-                *(each for device in self._on(None) for each in self._birth_metrics(device, time_us)),
+                *(each for device in self._on(None) for each in device.birth_metrics(self._faces, time_us)),
             ]
             await self._send(client, "NBIRTH", None, own, time_us, with_datatypes=True)
             for name in dict.fromkeys(device.device for device in self._devices if device.device is not None):
-                metrics = [each for device in self._on(name) for each in self._birth_metrics(device, time_us)]
+                metrics = [each for device in self._on(name) for each in device.birth_metrics(self._faces, time_us)]
                 await self._send(client, "DBIRTH", name, metrics, time_us, with_datatypes=True)
             for device in self._devices:
                 device.published += 1
@@ -215,7 +198,7 @@ class SimulatedEdgeNode:
         None: the device had nothing to say.
         """
         topic = self._topic("NDATA" if device.device is None else "DDATA", device.device)
-        metrics = self._data_metrics(device, now_us)
+        metrics = device.data_metrics(self._faces, now_us)
         said = []
         if metrics:
             said.append(Publication(topic, self._payload(device.device, metrics, now_us)))
@@ -224,7 +207,7 @@ class SimulatedEdgeNode:
             return said, True if said else None
 
         def before(age_us: int) -> list[Publication]:
-            old = self._metrics(device, self._values(device, now_us - age_us))
+            old = device.all_metrics(self._faces, now_us - age_us)
             return [Publication(topic, self._payload(device.device, old, now_us - age_us))]
 
         return device.faults.pass_on(said, before, now_us)
@@ -253,44 +236,7 @@ class SimulatedEdgeNode:
     def _give_out_aliases(self) -> None:
         names = [(device, value.metric) for device in self._devices for value in device.layout.values]
         for number, (device, metric) in enumerate(names):
-            device.aliases[metric] = (number + 7 * self._session) % len(names) + 1
-
-    def _birth_metrics(self, device: SparkplugDevice, time_us: int) -> list[Metric]:
-        device.said = self._values(device, time_us)
-        return [
-            Metric(device.said[value.metric], _datatype(value), name=value.metric, alias=device.aliases[value.metric])
-            for value in _each_metric_once(device.layout)
-        ]
-
-    def _data_metrics(self, device: SparkplugDevice, time_us: int) -> list[Metric]:
-        """Return what has changed since it said something last; everything where it reports periodically."""
-        values = self._values(device, time_us)
-        before = {} if device.layout.reporting == "periodic" else device.said
-        device.said = values
-        return self._metrics(device, {name: value for name, value in values.items() if value != before.get(name)})
-
-    def _metrics(self, device: SparkplugDevice, values: Mapping[str, float]) -> list[Metric]:
-        return [
-            Metric(values[value.metric], _datatype(value), alias=device.aliases[value.metric])
-            for value in _each_metric_once(device.layout)
-            if value.metric in values
-        ]
-
-    def _values(self, device: SparkplugDevice, time_us: int) -> dict[str, float]:
-        # Metrics carry milliseconds, and their values are those of that very instant.
-        instant = np.array([time_us // 1000 * 1000], dtype=np.int64)
-        physical = self._faces.quantity_series(device.meter.key, instant)
-        said: dict[str, float] = {}
-        for value in _each_metric_once(device.layout):
-            number = float(shown(value, physical[value.quantity])[0])
-            if value.states is not None:
-                said[value.metric] = next(
-                    own for own, state in value.states.items() if RUN_STATE_CODES[state] == number
-                )
-                continue
-            number = (number - value.add) / value.scale
-            said[value.metric] = round(number) if _datatype(value) == INT64 else round(number, _DECIMALS)
-        return said
+            device.aliases[metric] = (number + self._sessions) % (len(names) + 1) + 1  # one more, so that all move
 
     def _clock_us(self, name: str | None, time_us: int) -> int:
         """Return what the clock of a device of this edge node says; None: that of the edge node."""
@@ -301,7 +247,11 @@ class SimulatedEdgeNode:
         return [device for device in self._devices if device.device == name]
 
     def _death(self) -> bytes:
-        return payload_of([Metric(self._session, INT64, name="bdSeq")], self._now_us() // 1000)
+        return payload_of([self._birth_or_death()], self._now_us() // 1000)
+
+    def _birth_or_death(self) -> Metric:
+        """Return what tells which birth a death belongs to."""
+        return Metric(self._sessions % _SEQUENCES, INT64, name="bdSeq")
 
     def _topic(self, kind: str, device: str | None = None) -> str:
         group, node = self._name
@@ -318,14 +268,3 @@ def _device(meter: Meter, physics: SimulatedPlant) -> SparkplugDevice:
         raise ValueError(f"meter {meter.key} does not speak Sparkplug B")
     parts = _parts(meter)
     return SparkplugDevice(meter, layout, parts[2] if len(parts) > 2 else None)
-
-
-def _each_metric_once(layout: SparkplugMap) -> list[SparkplugValue]:
-    return list({value.metric: value for value in reversed(layout.values)}.values())
-
-
-def _datatype(value: SparkplugValue) -> int:
-    """Return INT64 for counters that count whole units of their metric, DOUBLE for all else."""
-    if BY_NAME[value.quantity].kind is Kind.COUNTER and value.count is not None:
-        return INT64 if (value.count / abs(value.scale)).is_integer() else DOUBLE
-    return DOUBLE
