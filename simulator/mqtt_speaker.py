@@ -59,12 +59,20 @@ class Speaker(ABC):
         self.will: Publication | None = None
         self.subscriptions: tuple[str, ...] = ()
         self._ahead_us = 0
+        self._began_us: int | None = None
 
     def clock_us(self, now_us: int, device: MqttDevice | None = None) -> int:  # noqa: ARG002  (one clock for all)
         """Return what its clock says at an instant; meters behind one connection share it."""
         wrong = (self.faces.clock_us(each.meter.key, now_us) - now_us for each in self.devices)
         self._ahead_us = next((each for each in wrong if each), 0)
         return now_us + self._ahead_us
+
+    def uptime_s(self, time_us: int) -> int:
+        """Return how long it has been on since it was first asked [s]; its clock may be set meanwhile."""
+        true_us = time_us - self._ahead_us
+        if self._began_us is None:
+            self._began_us = true_us
+        return max(0, true_us - self._began_us) // 1_000_000
 
     @abstractmethod
     def then(self, device: MqttDevice, time_us: int) -> list[Publication]:

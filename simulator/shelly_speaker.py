@@ -53,7 +53,6 @@ class ShellySpeaker(Speaker):
         self.id = f"shellypro3em-{self.mac.lower()}"
         self.will = Publication(f"{prefix}/online", b"false", qos=1, retain=True)
         self.subscriptions = (f"{prefix}/rpc", f"{prefix}/command")
-        self._since_us: int | None = None
         self._said: dict[str, dict[str, Any]] = {}
         self._minute: dict[str, int] = {}
 
@@ -71,7 +70,7 @@ class ShellySpeaker(Speaker):
 
     def hello(self, time_us: int) -> list[Publication]:
         """Return that it is online, and the status of everything."""
-        self._since_us = time_us if self._since_us is None else self._since_us
+        self.uptime_s(time_us)  # which begins now
         self._minute = {device.meter.key: time_us // _US_PER_MINUTE for device in self.devices}
         online = Publication(f"{self.prefix}/online", b"true", qos=1, retain=True)
         return [online, *self._everything(time_us)]
@@ -169,7 +168,7 @@ class ShellySpeaker(Speaker):
         }  # fmt: skip
 
     def _system(self, time_us: int) -> dict[str, Any]:
-        uptime_s = (time_us - (time_us if self._since_us is None else self._since_us)) // 1_000_000
+        uptime_s = self.uptime_s(time_us)
         system = {"mac": self.mac, "restart_required": False, "unixtime": time_us // 1_000_000, "uptime": uptime_s}
         return {"mqtt": {"connected": True}, "sys": system}
 

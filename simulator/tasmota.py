@@ -49,12 +49,10 @@ class TasmotaSpeaker(Speaker):
         self.subscriptions = (f"cmnd/{topic}/#",)
         self._shares = phase_shares(physics, self.meter.key)
         self._zone = ZoneInfo(self.meter.time_zone or physics.plant.site.time_zone)
-        self._since_us: int | None = None
         self._connects = 0
 
     def hello(self, time_us: int) -> list[Publication]:
         """Return that it is online, who it is, and what it shows."""
-        self._since_us = time_us if self._since_us is None else self._since_us
         self._connects += 1
         number = f"{serial_number(self.physics.seed, self.meter.key) & 0xFFFFFF:06X}"
         info = (
@@ -99,7 +97,7 @@ class TasmotaSpeaker(Speaker):
         ]
 
     def _state(self, time_us: int) -> dict[str, Any]:
-        seconds = (time_us - (time_us if self._since_us is None else self._since_us)) // 1_000_000
+        seconds = self.uptime_s(time_us)
         days, rest = divmod(seconds, 86_400)
         uptime = f"{days}T{rest // 3600:02}:{rest // 60 % 60:02}:{rest % 60:02}"
         return {

@@ -92,6 +92,22 @@ def test_a_counter_that_was_reset_begins_again_in_every_dialect(profile: str) ->
     assert said_of_energy(profile, speaker, device, NOON_US - 1_000_000) == pytest.approx(honest, abs=0.02)
 
 
+@pytest.mark.parametrize("profile", ["shelly_gen2_triphase", "tasmota_energy"])
+def test_a_clock_that_is_set_back_changes_nothing_about_how_long_a_device_is_on(profile: str) -> None:
+    skew = DeviceFault("clock_skew", NOON_US + 1_000_000, meter="m", parameters={"by_s": -3600})
+    _, speaker, device = speaker_with(profile, skew)
+    speaker.hello(speaker.clock_us(NOON_US, device))
+    time_us = speaker.clock_us(NOON_US + 120_000_000, device)
+    assert time_us < NOON_US
+    if profile == "tasmota_energy":
+        state = json.loads(speaker.beat(device, time_us)[0].payload)
+        assert (state["UptimeSec"], state["Uptime"]) == (120, "0T00:02:00")
+    else:
+        request = {"id": 1, "src": "me", "method": "Shelly.GetStatus"}
+        (answer,) = speaker.reply("pro3em/rpc", json.dumps(request).encode(), time_us)
+        assert json.loads(answer.payload)["result"]["sys"]["uptime"] == 120
+
+
 def time_told(profile: str, speaker: Speaker, device: MqttDevice, now_us: int) -> int:
     """Return the instant that a device's next message carries [us]."""
     said = speaker.beat(device, speaker.clock_us(now_us, device))
