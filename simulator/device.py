@@ -5,6 +5,7 @@ The values are encoded as the device does it, in its registers or messages, so w
 
 from __future__ import annotations
 
+import uuid
 from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -145,9 +146,11 @@ class SetModbusDevice(SetDevice):
 class SetMqttDevice(SetDevice):
     """A device that publishes when it is told to; `topic` is its own part of the topics."""
 
-    def __init__(self, profile: Profile, broker: tuple[str, int], *, rated_power_kw: float, seed: int) -> None:
+    def __init__(
+        self, profile: Profile, broker: tuple[str, int], topic: str, *, rated_power_kw: float, seed: int
+    ) -> None:
         self._connection = MqttConnection(key="connection", kind="mqtt", host=broker[0], port=broker[1])
-        self.topic = f"emsd-device/{profile.profile}"
+        self.topic = topic
         super().__init__(profile, _plant(profile, rated_power_kw, self._connection, topic=self.topic), seed)
         self.broker = broker
         self.published = 0
@@ -186,7 +189,8 @@ class SetMqttDevice(SetDevice):
         Raises:
             aiomqtt.MqttError: the broker is not there, or does not take it.
         """
-        async with client_of(self._connection, "emsd-device") as client:
+        # A broker ends the connection of a client when another comes by the same name.
+        async with client_of(self._connection, f"emsd-device-{uuid.uuid4().hex[:8]}") as client:
             for topic, payload in self.messages():
                 await client.publish(topic, payload, qos=1)
         self.published += 1
@@ -197,6 +201,7 @@ async def set_device(
     profile: Profile,
     *,
     broker: tuple[str, int] | None = None,
+    topic: str | None = None,
     rated_power_kw: float = 100.0,
     unit_id: int = 1,
     seed: int = 1,
@@ -204,6 +209,7 @@ async def set_device(
     """Have a device of a profile until the block ends: a Modbus one listens on a free loopback port.
 
     broker          host and port, for a device that publishes
+    topic           its own part of its topics; absent: emsd-device/<profile>, which all of the profile share
     rated_power_kw  of what it measures; a device with powers of ten has them set for it
 
     Raises:
@@ -220,7 +226,8 @@ async def set_device(
     elif broker is None:
         raise ConfigurationError(f"a device of profile {profile.profile} publishes; say to which broker")
     else:
-        yield SetMqttDevice(profile, broker, rated_power_kw=rated_power_kw, seed=seed)
+        own = topic or f"emsd-device/{profile.profile}"
+        yield SetMqttDevice(profile, broker, own, rated_power_kw=rated_power_kw, seed=seed)
 
 
 def _plant(

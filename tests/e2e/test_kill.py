@@ -20,9 +20,10 @@ import pytest
 
 from emsd.plant.models import Meter, Plant
 from emsd.plant.mqtt_connection import MqttConnection
+from emsd.plant.profile import ENERGY_COUNTERS, Profile
 from emsd.servers import PrivateMosquitto, PrivatePostgres
 from simulator import Simulator
-from simulator.fleet import fleet
+from simulator.fleet import fleet, fleet_profile
 from tests.e2e.plants import written
 
 KILLS: Final = 22
@@ -47,9 +48,17 @@ def phase_s(meter_key: str) -> float:
     return number % round(INTERVAL_S * 1e6) / 1e6
 
 
-def the_plant(broker_port: int) -> Plant:
-    """Return six Modbus meters on three gateways, and two that publish."""
-    plant, _ = fleet(6, 3, poll_interval_s=INTERVAL_S)
+def counters_only() -> Profile:
+    """Return a meter that is read by one request: what two answers say 100 ms apart are two readings of one tick."""
+    profile = fleet_profile()
+    assert profile.modbus is not None
+    counters = tuple(each for each in profile.modbus.points if each.quantity in ENERGY_COUNTERS)
+    return profile.model_copy(update={"modbus": profile.modbus.model_copy(update={"points": counters})})
+
+
+def the_plant(broker_port: int) -> tuple[Plant, dict[str, Profile]]:
+    """Return six Modbus meters on three gateways, and two that publish, with the profile of the six."""
+    plant, own = fleet(6, 3, poll_interval_s=INTERVAL_S, profile=counters_only())
     broker = MqttConnection(key="broker", kind="mqtt", host="127.0.0.1", port=broker_port)
     published = tuple(
         Meter(
@@ -62,7 +71,8 @@ def the_plant(broker_port: int) -> Plant:
         )
         for n in range(2)
     )
-    return plant.model_copy(update={"connections": (*plant.connections, broker), "meters": (*plant.meters, *published)})
+    both = {"connections": (*plant.connections, broker), "meters": (*plant.meters, *published)}
+    return plant.model_copy(update=both), own
 
 
 class Publisher:
@@ -155,8 +165,7 @@ async def test_every_reading_is_stored_once_or_known_to_be_missing_after_many_ki
 ) -> None:
     database = PrivatePostgres(servers_folder / "killed", fsync=False)
     await asyncio.to_thread(database.start)
-    plant = the_plant(broker.port)
-    _, own = fleet(6, 3)
+    plant, own = the_plant(broker.port)
     # The simulator serves the Modbus meters; the test itself publishes, so that it knows every message.
     modbus_only = plant.model_copy(
         update={

@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from typer.core import TyperGroup
 
 from emsd.cli import app
+from emsd.cli.simulate.address import Address, find_simulator, left_behind
 from emsd.plant.loader import load_plant
 from emsd.plant.modbus_connections import ModbusTcpConnection
 from emsd.plant.mqtt_connection import MqttConnection
@@ -201,3 +202,12 @@ def test_the_example_plant_finds_its_devices_in_the_network_of_the_file() -> Non
             assert connection.host == "simulator"
     ports = [each.port for each in loaded.plant.connections if isinstance(each, ModbusTcpConnection)]
     assert str(ports[0]) in SERVICES["simulator"]["healthcheck"]["test"][-1]
+
+
+def test_commands_in_the_simulators_container_find_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folder = PurePosixPath(SERVICES["simulator"]["environment"]["EMSD_DATA_DIR"])
+    # All else is read-only, and its user has no home.
+    assert any(folder.is_relative_to(each.partition(":")[0]) for each in SERVICES["simulator"]["tmpfs"])
+    monkeypatch.setenv("EMSD_DATA_DIR", str(tmp_path / folder.name))
+    with left_behind(Address("http://127.0.0.1:15900")):
+        assert find_simulator().url == "http://127.0.0.1:15900"

@@ -66,6 +66,7 @@ def test_every_file_that_travels_with_the_code_is_in_the_wheel(wheel: Path) -> N
     names = set(zipfile.ZipFile(wheel).namelist())
     for folder, inside, pattern in (
         ("src/emsd", "emsd", "*.py"),
+        ("src/emsd", "emsd", "*.yaml"),
         ("collectors", "collectors", "*.py"),
         ("collectors", "collectors", "*.yaml"),
         ("simulator", "simulator", "*.py"),
@@ -122,3 +123,11 @@ def test_entry_points_resolve_and_profiles_are_data_of_the_package(installed: Pa
         "console_scripts emsd",
     }
     assert int(lines[-1]) == len(list((ROOT / "collectors" / "profiles").glob("*.yaml")))
+
+
+def test_pytest_finds_the_fixtures_of_the_installation(installed: Path, tmp_path: Path) -> None:
+    (tmp_path / "test_mine.py").write_text(
+        "def test_mine(emsd_plant, emsd_device):\n"
+        "    assert emsd_plant.address('incomer').port != emsd_device('abb_b23').port\n"
+    )
+    assert "1 passed" in said(installed, tmp_path, "python", "-m", "pytest", "-q", "-p", "no:cacheprovider")

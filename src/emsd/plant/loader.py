@@ -20,6 +20,7 @@ from emsd.plant.derived import DERIVED_QUANTITIES, AnyMeter, all_meters, watched
 from emsd.plant.draft import AnyAlarm, AnyConnection, Draft, Surroundings, understand
 from emsd.plant.meters_csv import MeterRow, read_meters_csv
 from emsd.plant.models import Area, Asset, Meter, Plant, ThresholdAlarm
+from emsd.plant.named_paths import named_path
 from emsd.plant.products_csv import read_products
 from emsd.plant.profile import Profile
 from emsd.plant.profiles import ProfileLibrary, read_profiles
@@ -183,16 +184,10 @@ def _existing(
     paths: list[Path] = []
     findings: list[Finding] = []
     listed = source.data.get(field) if isinstance(source.data, dict) else None
-    for index, name in enumerate(listed if isinstance(listed, list) else ()):
-        if not isinstance(name, str):
-            continue
-        path = folder / name.strip()
-        if "\0" not in name and exists(path):
+    for index in range(len(listed) if isinstance(listed, list) else 0):
+        path = named_path(source, (field, index), folder, findings, what=what, exists=exists)
+        if path is not None:
             paths.append(path)
-        else:
-            where = (field, index)
-            problem = f"{source.shown(where, name)}is not {what} in {folder}"
-            findings.append(Finding(where, problem, "write its path relative to this file"))
     return paths, findings
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from emsd.errors import Fault, PlantError
 from emsd.plant.csv_rows import CsvRow, read_rows
+from emsd.plant.named_paths import named_path
 from emsd.plant.source import Finding, Place, Source, Where
 
 __all__ = ["ProductLists", "read_products"]
@@ -45,8 +46,8 @@ def read_products(source: Source, folder: Path) -> ProductLists:
     stages = _stages(source.data)
     products = list(written or [])
     places = dict(source.places)
-    for number, name in enumerate(names):
-        for row in _rows_of(lists, ("production", "products_csv", number), name, folder, stages):
+    for number in range(len(names)):
+        for row in _rows_of(lists, ("production", "products_csv", number), folder, stages):
             where: Where = ("production", "products", len(products))
             product, columns = _product(row, stages)
             places[where] = Place(row.file, row.line, "")
@@ -64,13 +65,9 @@ def _stages(data: dict[str, Any]) -> dict[str, str]:
     return {f"{_PASSES}{stage}".casefold(): stage for stage in dict.fromkeys(said) if isinstance(stage, str)}
 
 
-def _rows_of(lists: ProductLists, where: Where, name: Any, folder: Path, stages: dict[str, str]) -> Iterator[CsvRow]:
-    if not isinstance(name, str):
-        return
-    path = folder / name.strip()
-    if "\0" in name or not path.is_file():
-        problem = f"{lists.source.shown(where, name)}is not a file in {folder}"
-        lists.findings.append(Finding(where, problem, "write its path relative to this file"))
+def _rows_of(lists: ProductLists, where: Where, folder: Path, stages: dict[str, str]) -> Iterator[CsvRow]:
+    path = named_path(lists.source, where, folder, lists.findings)
+    if path is None:
         return
     try:
         rows, faults = read_rows(path, columns=(*_FIELDS, *stages), required=_FIELDS, numbers=("area_m2", *stages))

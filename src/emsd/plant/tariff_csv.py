@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from emsd.errors import Fault, PlantError
-from emsd.plant.source import Finding, Place, Source
+from emsd.plant.named_paths import named_path
+from emsd.plant.source import Finding, Place, Source, Where
 from emsd.plant.yaml_source import read_text
 
 __all__ = ["DynamicPriceLists", "read_dynamic_prices"]
@@ -49,8 +50,8 @@ def read_dynamic_prices(source: Source, folder: Path) -> DynamicPriceLists:
         if not isinstance(names, list) or not isinstance(written, list | None):
             continue
         prices = list(written or [])
-        for place, name in enumerate(names):
-            for at, price in _rows_of(lists, ("tariffs", index, "dynamic_prices_csv", place), name, folder):
+        for place in range(len(names)):
+            for at, price in _rows_of(lists, ("tariffs", index, "dynamic_prices_csv", place), folder):
                 where = ("tariffs", index, "dynamic_prices", len(prices))
                 places[where] = at
                 places.update({(*where, column): Place(at.file, at.line, column) for column in price})
@@ -60,15 +61,9 @@ def read_dynamic_prices(source: Source, folder: Path) -> DynamicPriceLists:
     return lists
 
 
-def _rows_of(
-    lists: DynamicPriceLists, where: tuple[str | int, ...], name: Any, folder: Path
-) -> Iterator[tuple[Place, dict[str, Any]]]:
-    if not isinstance(name, str):
-        return
-    path = folder / name.strip()
-    if "\0" in name or not path.is_file():
-        problem = f"{lists.source.shown(where, name)}is not a file in {folder}"
-        lists.findings.append(Finding(where, problem, "write its path relative to this file"))
+def _rows_of(lists: DynamicPriceLists, where: Where, folder: Path) -> Iterator[tuple[Place, dict[str, Any]]]:
+    path = named_path(lists.source, where, folder, lists.findings)
+    if path is None:
         return
     try:
         text = read_text(path, cure='save it as "CSV UTF-8"')
