@@ -217,6 +217,8 @@ _VALUE: Final = (
 
 _MESSAGE: Final = (
     FaultKind("silent", Layer.MESSAGE, "The device says nothing.", Knowable.TOTAL, (_SHARE,)),
+    FaultKind("device_offline", Layer.MESSAGE, "The device is gone, and its last will, bridge or edge node says so; "
+              "back, it says everything anew.", Knowable.TOTAL),
     FaultKind("lost_message", Layer.MESSAGE, "Messages get lost on their way; the device takes them for said.",
               Knowable.TOTAL, (_SHARE,)),
     FaultKind("duplicate_message", Layer.MESSAGE, "Messages come more than once.", Knowable.ALL,

@@ -58,13 +58,19 @@ class MessageFaults:
         return bool(self.faults or self._held)
 
     @property
+    def is_offline(self) -> bool:
+        """Whether it is gone, and those who look after it know."""
+        return any(each.fault.kind == "device_offline" for each in self.faults)
+
+    @property
     def is_silent(self) -> bool:
         """Whether it is to say nothing at all."""
-        return any(each.fault.kind == "silent" and each.fault.number("share") >= 1 for each in self.faults)
+        silent = (each.fault.kind == "silent" and each.fault.number("share") >= 1 for each in self.faults)
+        return self.is_offline or any(silent)
 
     def keeps_silent(self) -> bool:
         """Whether it says nothing on this beat; counted if so."""
-        return any(each.strikes() for each in self.faults if each.fault.kind == "silent")
+        return any(each.strikes() for each in self.faults if each.fault.kind in {"silent", "device_offline"})
 
     def pass_on(
         self, said: Sequence[Publication], before: Before, now_us: int

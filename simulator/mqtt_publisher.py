@@ -107,7 +107,8 @@ class MqttPublisher:
     async def _speak(self, client: aiomqtt.Client, speaker: Speaker) -> None:
         """Say what there is to say until the connection is lost; say good-bye when it ends on purpose."""
         try:
-            await _publish(client, speaker.hello(speaker.clock_us(self._now_us())))
+            if not speaker.is_silent:
+                await _publish(client, speaker.hello(speaker.clock_us(self._now_us())))
             self._connected.add(speaker)
             async with asyncio.TaskGroup() as group:
                 for device in speaker.devices:
@@ -124,6 +125,7 @@ class MqttPublisher:
     async def _beat(self, client: aiomqtt.Client, speaker: Speaker, device: MqttDevice) -> None:
         while True:
             await device.beat(self._now_us)
+            await _publish(client, speaker.notice(device, speaker.clock_us(self._now_us(), device)))
             said, told = _passed_on(speaker, device, self._now_us())
             device.lost += told is not None  # until the broker says otherwise
             await _publish(client, said)
@@ -135,8 +137,7 @@ class MqttPublisher:
     async def _answer(self, client: aiomqtt.Client, speaker: Speaker) -> None:
         """Answer what is asked; and notice at once that the broker went away, not only at the next message."""
         async for message in client.messages:
-            silent = all(device.faults.is_silent for device in speaker.devices)
-            if not silent and isinstance(message.payload, bytes):
+            if not speaker.is_silent and isinstance(message.payload, bytes):
                 time_us = speaker.clock_us(self._now_us())
                 await _publish(client, speaker.reply(message.topic.value, message.payload, time_us))
                 honour_cancellation()

@@ -60,6 +60,12 @@ class Speaker(ABC):
         self.subscriptions: tuple[str, ...] = ()
         self._ahead_us = 0
         self._began_us: int | None = None
+        self._is_gone = False
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether all of its meters are to say nothing."""
+        return all(device.faults.is_silent for device in self.devices)
 
     def clock_us(self, now_us: int, device: MqttDevice | None = None) -> int:  # noqa: ARG002  (one clock for all)
         """Return what its clock says at an instant; meters behind one connection share it."""
@@ -85,6 +91,19 @@ class Speaker(ABC):
     def hello(self, time_us: int) -> list[Publication]:  # noqa: ARG002  (what most have nothing to say to)
         """Return what it says as soon as it is connected."""
         return []
+
+    def notice(self, device: MqttDevice, time_us: int) -> list[Publication]:  # noqa: ARG002  (it goes as a whole)
+        """Return what is said when the device of one of its meters has gone, or has come back, since it was asked last.
+
+        Here they are one device, or share a gateway's connection: with the last of them it goes, and its will is heard.
+        """
+        gone = all(each.faults.is_offline for each in self.devices)
+        if gone == self._is_gone:
+            return []
+        self._is_gone, self._began_us = gone, None
+        if gone:
+            return [] if self.will is None else [self.will]
+        return self.hello(time_us)
 
     @abstractmethod
     def beat(self, device: MqttDevice, time_us: int) -> list[Publication]:

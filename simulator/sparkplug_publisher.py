@@ -106,6 +106,8 @@ class SimulatedEdgeNode:
         """Tries to connect before this one."""
         self._sequence = 0
         self._in_order = asyncio.Lock()
+        self._gone: set[str | None] = set()
+        """Devices that it has said to be dead; None: itself."""
 
     async def run(self) -> None:
         """Publish until cancelled, coming back with capped, jittered backoff when the broker goes away."""
@@ -156,7 +158,9 @@ class SimulatedEdgeNode:
 
     async def _answer(self, client: aiomqtt.Client) -> None:
         async for message in client.messages:
-            if asks_for_birth(message.payload):
+            own = self._on(None)
+            silent = bool(own) and all(device.faults.is_silent for device in own)
+            if not silent and asks_for_birth(message.payload):
                 await self._publish_births(client)
                 honour_cancellation()
 
@@ -171,17 +175,49 @@ class SimulatedEdgeNode:
                 *(each for device in self._on(None) for each in device.birth_metrics(self._faces, time_us)),
             ]
             await self._send(client, "NBIRTH", None, own, time_us, with_datatypes=True)
+            self._gone.clear()
             for name in dict.fromkeys(device.device for device in self._devices if device.device is not None):
-                metrics = [each for device in self._on(name) for each in device.birth_metrics(self._faces, time_us)]
-                await self._send(client, "DBIRTH", name, metrics, time_us, with_datatypes=True)
-            for device in self._devices:
+                if self._is_gone(name):
+                    self._gone.add(name)
+                elif not all(device.faults.is_silent for device in self._on(name)):
+                    await self._give_birth(client, name, time_us)
+            for device in self._on(None):
                 device.published += 1
             self.births += 1
+
+    async def _give_birth(self, client: aiomqtt.Client, name: str, time_us: int) -> None:
+        own = self._on(name)
+        metrics = [each for device in own for each in device.birth_metrics(self._faces, time_us)]
+        await self._send(client, "DBIRTH", name, metrics, time_us, with_datatypes=True)
+        for device in own:
+            device.published += 1
+
+    def _is_gone(self, name: str | None) -> bool:
+        """Whether all meters of a device are offline; None: all of this edge node."""
+        return all(device.faults.is_offline for device in (self._devices if name is None else self._on(name)))
+
+    async def _notice(self, client: aiomqtt.Client, name: str | None) -> None:
+        """Say that a device has gone or has come back, as an edge node does; None: what its own end says of it."""
+        gone = self._is_gone(name)
+        if gone == (name in self._gone):
+            return
+        if name is None and not gone:
+            await self._publish_births(client)
+            return
+        async with self._in_order:
+            if name is None:
+                await client.publish(self._topic("NDEATH"), self._death(), qos=1)
+            elif gone:
+                await self._send(client, "DDEATH", name, [], self._now_us(), with_datatypes=False)
+            else:
+                await self._give_birth(client, name, self._now_us())
+        self._gone ^= {name}
 
     async def _publish(self, client: aiomqtt.Client, device: SparkplugDevice) -> None:
         while True:
             await device.beat(self._now_us)
             device.lost += 1  # until it is said
+            await self._notice(client, device.device)
             if device.faults.keeps_silent():
                 continue
             async with self._in_order:

@@ -39,6 +39,7 @@ class ZigbeeBridge(Speaker):
         self.will = Publication(f"{_BASE}/bridge/state", _OFFLINE, qos=1, retain=True)
         self.subscriptions = tuple(f"{_BASE}/{device.topic}/get" for device in self.devices)
         self._said: dict[str, dict[str, Any]] = {}
+        self._gone: set[str] = set()
 
     def hello(self, time_us: int) -> list[Publication]:
         """Return that it is there, whom it knows, and what they show."""
@@ -47,12 +48,24 @@ class ZigbeeBridge(Speaker):
             Publication(f"{_BASE}/bridge/state", _ONLINE, qos=1, retain=True),
             Publication(f"{_BASE}/bridge/info", compact({"version": "2.6.0", "log_level": "info"}), retain=True),
             Publication(f"{_BASE}/bridge/devices", compact(known), retain=True),
+            *(self._availability(device) for device in self.devices),
             *(
-                Publication(f"{_BASE}/{device.topic}/availability", _ONLINE, qos=1, retain=True)
+                self._message(device, self._state(device, time_us), time_us)
                 for device in self.devices
+                if not device.faults.is_silent
             ),
-            *(self._message(device, self._state(device, time_us), time_us) for device in self.devices),
         ]
+
+    def notice(self, device: MqttDevice, time_us: int) -> list[Publication]:
+        """Return a plug's availability when it has gone; and with it what it shows when it has come back."""
+        gone = device.faults.is_offline
+        if gone == (device.meter.key in self._gone):
+            return []
+        if gone:
+            self._gone.add(device.meter.key)
+            return [self._availability(device)]
+        self._gone.discard(device.meter.key)
+        return [self._availability(device), self._message(device, self._state(device, time_us), time_us)]
 
     def beat(self, device: MqttDevice, time_us: int) -> list[Publication]:
         """Return what a plug shows, if that has changed."""
@@ -69,7 +82,12 @@ class ZigbeeBridge(Speaker):
     def reply(self, topic: str, payload: bytes, time_us: int) -> list[Publication]:  # noqa: ARG002  (any asks for all)
         """Return what the plug shows that was asked."""
         asked = (device for device in self.devices if topic == f"{_BASE}/{device.topic}/get")
-        return [self._message(device, self._state(device, time_us), time_us) for device in asked]
+        answering = (device for device in asked if not device.faults.is_silent)
+        return [self._message(device, self._state(device, time_us), time_us) for device in answering]
+
+    def _availability(self, device: MqttDevice) -> Publication:
+        word = _OFFLINE if device.faults.is_offline else _ONLINE
+        return Publication(f"{_BASE}/{device.topic}/availability", word, qos=1, retain=True)
 
     def _message(self, device: MqttDevice, state: dict[str, Any], time_us: int) -> Publication:
         self._said[device.meter.key] = state

@@ -23,8 +23,9 @@ from emsd.readings import instant_us
 from emsd.servers import PrivateMosquitto
 from simulator import DeviceFault, SimulatedPlant, Simulator
 from simulator.faces import Faces
+from simulator.live_fault import LiveFault
 from simulator.mqtt_devices import speakers_of
-from simulator.mqtt_speaker import MqttDevice, Speaker
+from simulator.mqtt_speaker import MqttDevice, Publication, Speaker
 from tests.simulator.transports import NOON_US, profiles
 from tests.simulator.wire import until
 
@@ -106,6 +107,33 @@ def test_a_clock_that_is_set_back_changes_nothing_about_how_long_a_device_is_on(
         request = {"id": 1, "src": "me", "method": "Shelly.GetStatus"}
         (answer,) = speaker.reply("pro3em/rpc", json.dumps(request).encode(), time_us)
         assert json.loads(answer.payload)["result"]["sys"]["uptime"] == 120
+
+
+GONE_AND_BACK = {
+    "shelly_gen2_triphase": ("pro3em/online", b"false", b"true", "pro3em/status/emdata:0"),
+    "shelly_gen2_mono": ("pro3em/online", b"false", b"true", "pro3em/status/em1data:0"),
+    "tasmota_energy": ("tele/tasmota/LWT", b"Offline", b"Online", "tele/tasmota/SENSOR"),
+    "zigbee2mqtt_plug": (
+        "zigbee2mqtt/plug/availability", b'{"state":"offline"}', b'{"state":"online"}', "zigbee2mqtt/plug",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("profile", DIALECTS)
+def test_a_device_that_goes_and_comes_back_is_told_so_once_in_every_dialect(profile: str) -> None:
+    topic, offline, online, values = GONE_AND_BACK[profile]
+    _, speaker, device = speaker_with(profile)
+    speaker.hello(NOON_US)
+    assert speaker.notice(device, NOON_US) == []
+    device.faults.faults = [LiveFault(1, DeviceFault("device_offline", NOON_US, meter="m"))]
+    assert speaker.is_silent
+    assert speaker.notice(device, NOON_US) == [Publication(topic, offline, qos=1, retain=True)]
+    assert speaker.notice(device, NOON_US) == []
+    device.faults.faults = []
+    said = speaker.notice(device, HALF_PAST_US)
+    assert Publication(topic, online, qos=1, retain=True) in said
+    assert values in {each.topic for each in said}
+    assert speaker.notice(device, HALF_PAST_US) == []
 
 
 def time_told(profile: str, speaker: Speaker, device: MqttDevice, now_us: int) -> int:

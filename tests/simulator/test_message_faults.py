@@ -126,6 +126,19 @@ async def test_silent_says_nothing_until_it_is_over_and_counts_what_was_lost(
         assert simulator.published[METER] >= published
 
 
+async def test_device_offline_is_heard_as_silence_where_nobody_looks_after_the_device(
+    example: LoadedPlant, mosquitto: PrivateMosquitto
+) -> None:
+    async with simulated(example, mosquitto) as simulator:
+        await heard(simulator, mosquitto, 1)
+        number = begin(simulator, "device_offline")
+        await until(lambda: simulator.faults.list()[0].hits >= 3)
+        quiet_us = wall_clock_us()
+        simulator.faults.remove(number)
+        (message,) = await heard(simulator, mosquitto, 1)
+        assert message.time_us >= quiet_us
+
+
 async def test_lost_messages_are_said_and_never_come(example: LoadedPlant, mosquitto: PrivateMosquitto) -> None:
     async with simulated(example, mosquitto) as simulator:
         begin(simulator, "lost_message", share=0.5)

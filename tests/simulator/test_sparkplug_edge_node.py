@@ -58,6 +58,42 @@ async def test_every_session_has_its_own_number_its_own_death_and_other_aliases(
     assert not before.items() & after.items()
 
 
+async def test_of_a_device_that_is_gone_the_edge_node_says_its_death_and_of_one_that_is_back_its_birth(
+    mosquitto: PrivateMosquitto,
+) -> None:
+    group, start = uuid.uuid4().hex, asyncio.Event()
+    plant = plant_of(PROFILE, f"{group}/edge/press", port=mosquitto.port)
+    said: list[tuple[str, Any]] = []
+    kinds: list[str] = []
+    number = 0
+    async with (
+        Simulator(plant, profiles(), publish_when=start) as simulator,
+        hearing(mosquitto, f"spBv1.0/{group}/#") as messages,
+    ):
+        start.set()
+        async for topic, data in messages:
+            kind = topic.split("/")[2]
+            if kind == "NCMD":
+                continue
+            said.append((kind, Payload.FromString(data)))
+            kinds = [each for each, _ in said]
+            if kind == "DDATA" and "DDEATH" not in kinds and not number:
+                number = simulator.faults.add(DeviceFault("device_offline", simulator.now_us(), meter="m"))
+            elif kind == "DDEATH":
+                command = Payload()
+                command.metrics.add(name="Node Control/Rebirth", datatype=11, boolean_value=True)
+                async with aiomqtt.Client("127.0.0.1", mosquitto.port) as host:
+                    await host.publish(f"spBv1.0/{group}/NCMD/edge", command.SerializeToString())
+            elif kind == "NBIRTH" and kinds.count("NBIRTH") == 2:
+                simulator.faults.remove(number)
+            elif kind == "DDATA" and kinds.count("DBIRTH") == 2:
+                break
+    told = [kind for kind, _ in said if kind != "DDATA"]
+    assert told == ["NBIRTH", "DBIRTH", "DDEATH", "NBIRTH", "DBIRTH"]
+    sequence = [message.seq for _, message in said[kinds.index("DDEATH") + 1 :]]
+    assert sequence == list(range(len(sequence)))  # begun anew by the birth that was asked for, without a gap
+
+
 async def test_a_beat_whose_message_cannot_be_sent_is_lost() -> None:
     simulator = Simulator(plant_of(PROFILE, "group/edge/press"), profiles(), now_us=lambda: NOON_US)
     publisher = simulator.publishers["broker"]
