@@ -2,7 +2,8 @@
 
 noise                 chance, as a pure function of seed and time
 physics               weather, production, and what an asset of each kind draws
-rules, topology       the plant's description -> rows of power and the tree of buses
+rules, topology, asset_rows, buses
+                      the plant's description -> rows of power and the tree of buses
 tables                the rows on 10 s knots, one UTC day at a time, with exact integrals
 instruments, readouts, initial
                       what a meter on an asset would show, and since when it has been counting
@@ -24,7 +25,7 @@ broker, publishing, mqtt_publisher, sparkplug_payload, sparkplug_device, sparkpl
 fault_kinds, faults, live_fault, fault_record
                       what can go wrong, what does, and what it changed
 counter_faults, faces what a meter shows where that is not what flowed
-wire_faults, outbox, register_holes, message_faults, broker_relay
+wire_faults, manners, outbox, register_holes, message_faults, broker_relay
                       what becomes of answers and messages on their way
 personality           how a device behaves when nothing is wrong with it
 fault_schedule, fault_book, running, control, control_faults
