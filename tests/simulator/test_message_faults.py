@@ -109,34 +109,33 @@ async def test_retained_old_is_left_on_the_broker_once(example: LoadedPlant, mos
         assert simulator.faults.list()[0].hits == 1
 
 
+async def quiet_while(simulator: Simulator, broker: PrivateMosquitto, kind: str) -> None:
+    """See that a fault keeps messages away until it is over, and that those beats count as lost."""
+    await heard(simulator, broker, 1)
+    number = begin(simulator, kind)
+    lost = simulator.lost[METER]
+    await until(lambda: simulator.faults.list()[0].hits >= 4)
+    quiet_us = wall_clock_us()
+    published = simulator.published[METER]
+    assert simulator.lost[METER] >= lost + 4
+    simulator.faults.remove(number)
+    (message,) = await heard(simulator, broker, 1)
+    assert message.time_us >= quiet_us
+    assert simulator.published[METER] >= published
+
+
 async def test_silent_says_nothing_until_it_is_over_and_counts_what_was_lost(
     example: LoadedPlant, mosquitto: PrivateMosquitto
 ) -> None:
     async with simulated(example, mosquitto) as simulator:
-        await heard(simulator, mosquitto, 1)
-        number = begin(simulator, "silent")
-        lost = simulator.lost[METER]
-        await until(lambda: simulator.faults.list()[0].hits >= 4)
-        quiet_us = wall_clock_us()
-        published = simulator.published[METER]
-        assert simulator.lost[METER] >= lost + 4
-        simulator.faults.remove(number)
-        (message,) = await heard(simulator, mosquitto, 1)
-        assert message.time_us >= quiet_us
-        assert simulator.published[METER] >= published
+        await quiet_while(simulator, mosquitto, "silent")
 
 
 async def test_device_offline_is_heard_as_silence_where_nobody_looks_after_the_device(
     example: LoadedPlant, mosquitto: PrivateMosquitto
 ) -> None:
     async with simulated(example, mosquitto) as simulator:
-        await heard(simulator, mosquitto, 1)
-        number = begin(simulator, "device_offline")
-        await until(lambda: simulator.faults.list()[0].hits >= 3)
-        quiet_us = wall_clock_us()
-        simulator.faults.remove(number)
-        (message,) = await heard(simulator, mosquitto, 1)
-        assert message.time_us >= quiet_us
+        await quiet_while(simulator, mosquitto, "device_offline")
 
 
 async def test_lost_messages_are_said_and_never_come(example: LoadedPlant, mosquitto: PrivateMosquitto) -> None:
