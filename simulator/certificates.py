@@ -1,6 +1,6 @@
 """Certificates of simulated devices: given ones, or self-made ones of an authority for trials.
 
-A folder holds them all. What stands there is used as it is, what is missing is made:
+A folder holds them all. What stands there is used as it is, what is missing is made, and made anew when it has expired:
 
     ca.pem, ca.key                    the authority that signs what is made
     <connection>.pem, <connection>.key  certificate and key of that connection's device
@@ -27,6 +27,7 @@ from emsd.errors import ServerError
 
 __all__ = ["CertificateFolder"]
 
+_AUTHORITY: Final = "emsd simulator, for trials only"
 _DAYS_VALID: Final = 825
 """Clients of some makers refuse a longer life."""
 
@@ -62,7 +63,7 @@ class CertificateFolder:
         """
         certificate, key = self.file(f"{connection}.pem"), self.file(f"{connection}.key")
         try:
-            if not certificate.exists():
+            if not self._lasts(connection):
                 self._issue(connection, names, ExtendedKeyUsageOID.SERVER_AUTH)
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.minimum_version = ssl.TLSVersion.TLSv1_2  # MODBUS/TCP Security V36, section 8.2
@@ -85,9 +86,17 @@ class CertificateFolder:
 
     def client(self) -> tuple[Path, Path]:
         """Return certificate and key for a client that our authority vouches for; made if they are missing."""
-        if not self.file("client.pem").exists():
+        if not self._lasts("client"):
             self._issue("client", ("emsd",), ExtendedKeyUsageOID.CLIENT_AUTH)
         return self.file("client.pem"), self.file("client.key")
+
+    def _lasts(self, name: str) -> bool:
+        """Whether a certificate stands there that is used as it is: any, but one of our making that has expired."""
+        path = self.file(f"{name}.pem")
+        if not path.exists():
+            return False
+        certificate = x509.load_pem_x509_certificate(path.read_bytes())
+        return certificate.issuer != _name(_AUTHORITY) or certificate.not_valid_after_utc > datetime.now(UTC)
 
     def _issue(self, name: str, names: Sequence[str], use: x509.ObjectIdentifier) -> None:
         authority, authority_key = self._authority()
@@ -107,16 +116,15 @@ class CertificateFolder:
 
     def _authority(self) -> tuple[x509.Certificate, ec.EllipticCurvePrivateKey]:
         certificate, key = self.file("ca.pem"), self.file("ca.key")
-        if certificate.exists():
+        if self._lasts("ca"):
             loaded = serialization.load_pem_private_key(key.read_bytes(), None)
             if not isinstance(loaded, ec.EllipticCurvePrivateKey):
                 raise ValueError(f"{key} is no key on an elliptic curve")
             return x509.load_pem_x509_certificate(certificate.read_bytes()), loaded
         made_key = ec.generate_private_key(ec.SECP256R1())
         public = made_key.public_key()
-        title = "emsd simulator, for trials only"
         made = (
-            _builder(title, _name(title), public)
+            _builder(_AUTHORITY, _name(_AUTHORITY), public)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(x509.SubjectKeyIdentifier.from_public_key(public), critical=False)
             .add_extension(_ca_usage(), critical=True)

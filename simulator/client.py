@@ -24,7 +24,7 @@ _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 class DeviceClient(asyncio.Protocol, ABC):
     """What all clients have in common; how requests are cut out of the stream is said by `hear`."""
 
-    __slots__ = ("_deaf", "_outbox", "_unheard", "endpoint", "transport", "turned_away")
+    __slots__ = ("_deaf", "_is_full", "_outbox", "_unheard", "endpoint", "transport", "turned_away")
 
     def __init__(self, endpoint: ModbusEndpoint) -> None:
         self.endpoint = endpoint
@@ -34,6 +34,8 @@ class DeviceClient(asyncio.Protocol, ABC):
         self.turned_away = False
         """Whether it is here only until it is gone, or is never to be answered."""
         self._unheard = b""
+        self._is_full = False
+        """Whether more of its answers wait to be sent than is good for memory."""
 
     @abstractmethod
     def hear(self, data: bytes) -> None:
@@ -89,8 +91,7 @@ class DeviceClient(asyncio.Protocol, ABC):
             # It is kept, as far as there is room, as TCP keeps what was not acknowledged.
             manners.cut_off()
             self._unheard += data
-            if len(self._unheard) > _MOST_HELD_BYTES and self.transport is not None:
-                self.transport.pause_reading()
+            self._listen()
             return
         self.hear(data)
 
@@ -112,12 +113,21 @@ class DeviceClient(asyncio.Protocol, ABC):
 
     def pause_writing(self) -> None:
         """Stop reading while the other side does not take its answers, so that memory stays bounded."""
-        if self.transport is not None:
-            self.transport.pause_reading()
+        self._is_full = True
+        self._listen()
 
     def resume_writing(self) -> None:
         """Read on."""
-        if self.transport is not None:
+        self._is_full = False
+        self._listen()
+
+    def _listen(self) -> None:
+        """Read what comes, unless there is no room for it or for what would be said to it."""
+        if self.transport is None or self.transport.is_closing():
+            return
+        if self._is_full or len(self._unheard) > _MOST_HELD_BYTES:
+            self.transport.pause_reading()
+        else:
             self.transport.resume_reading()
 
     def abort(self) -> None:
@@ -163,10 +173,9 @@ class DeviceClient(asyncio.Protocol, ABC):
         """The way is free again: what was sent meanwhile arrives now, in either direction."""
         if self._outbox is not None:
             self._outbox.release()
-        if self.transport is not None:
-            self.transport.resume_reading()
-        if self._unheard:
-            data, self._unheard = self._unheard, b""
+        data, self._unheard = self._unheard, b""
+        self._listen()
+        if data:
             self.data_received(data)
 
     def _reset(self) -> None:

@@ -251,6 +251,27 @@ async def test_certificates_for_trials_are_made_once_and_kept_in_the_folder_that
     assert {(folder / name).stat().st_mode & 0o77 for name in made if name.endswith("key")} == {0}
 
 
+async def test_made_certificates_that_have_expired_are_made_anew_and_given_ones_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made, given = tmp_path / "made", tmp_path / "given"
+    with monkeypatch.context() as past:
+        past.setattr("simulator.certificates._DAYS_VALID", -0.5)
+        CertificateFolder(made).server_context("modbus_tls", ["127.0.0.1"], asks_for_client=True)
+        past.setattr("simulator.certificates._AUTHORITY", "An authority of ones own")
+        CertificateFolder(given).server_context("modbus_tls", ["127.0.0.1"], asks_for_client=True)
+    before = {each: each.read_bytes() for each in (*made.iterdir(), *given.iterdir())}
+    async with (
+        served(connection("modbus_tls"), certificates=made) as simulator,
+        stranger(simulator, "modbus_tls") as client,
+    ):
+        assert not (await client.read_holding_registers(VOLTAGE_AT, count=2, device_id=1)).isError()
+    CertificateFolder(made).client()
+    CertificateFolder(given).server_context("modbus_tls", ["127.0.0.1"], asks_for_client=True)
+    assert {each.parent for each, was in before.items() if each.read_bytes() == was} == {given}
+    assert {each for each, was in before.items() if each.read_bytes() != was} == set(made.iterdir())
+
+
 async def test_given_certificates_are_used_and_the_plants_own_authority_stays(tmp_path: Path) -> None:
     elsewhere, folder = CertificateFolder(tmp_path / "maker"), tmp_path / "given"
     elsewhere.server_context("modbus_tls", ["127.0.0.1"], asks_for_client=False)

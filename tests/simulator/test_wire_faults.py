@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
 import time
 
@@ -269,6 +270,32 @@ async def test_answers_under_way_wait_while_the_gateway_is_cut_off(example: Load
         assert await wire.silent()
         simulator.faults.remove(number)
         assert (await wire.frame())[0] == 1
+
+
+async def test_who_never_reads_is_not_read_on_after_a_partition_either(example: LoadedPlant) -> None:
+    """What a device has to say is bounded by what its client takes; memory of the simulator is too."""
+    request = struct.pack(">HHHB", 7, 0, 6, INCOMER) + POWER
+
+    async def flood(client: socket.socket) -> int:
+        """Send until nobody takes more for a while; return how many requests were answered then."""
+        refusals = 0
+        while refusals < 20:
+            try:
+                client.send(1000 * request)
+                refusals = 0
+            except BlockingIOError:
+                refusals += 1
+            await asyncio.sleep(0.005)
+        return simulator.requests["incomer"]
+
+    async with served(example, "substation") as simulator:
+        with socket.socket() as client:
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", simulator.ports["substation"]))
+            client.setblocking(False)
+            answered = await flood(client)
+            simulator.faults.remove(fault_of(simulator, "partition", "substation"))
+            assert await flood(client) == answered
 
 
 async def test_connection_dropped_resets_old_and_new_until_it_is_over(example: LoadedPlant) -> None:
