@@ -31,6 +31,8 @@ from typing import Any, Final
 import structlog
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
 from emsd.errors import ConfigurationError, ServerError
@@ -108,9 +110,17 @@ def create_control(simulator: Simulator, routers: Sequence[APIRouter] = (), *, t
     app.state.simulator = simulator
     app.state.token = token
     app.state.began = to_datetime(simulator.now_us())
+    app.add_exception_handler(RequestValidationError, _refused)
     for each in (_router, _faults, _truth, _scenarios, *routers):
         app.include_router(each)
     return app
+
+
+async def _refused(_: Request, error: Exception) -> JSONResponse:
+    """Say what is wrong with a request without repeating it: NaN, which it may hold, is no JSON."""
+    said = error.errors() if isinstance(error, RequestValidationError) else []
+    detail = [{name: each[name] for name in ("type", "loc", "msg")} for each in said]
+    return JSONResponse({"detail": detail}, HTTPStatus.UNPROCESSABLE_ENTITY)
 
 
 async def _allowed(request: Request) -> None:

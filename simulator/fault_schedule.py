@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Final, Self
 
 from pydantic import AwareDatetime, Field, ValidationError, model_validator
 
@@ -27,6 +27,9 @@ from simulator.truth import SimulatedPlant
 
 __all__ = ["FaultEntry", "RandomFaults", "Schedule", "planned", "read_schedule"]
 
+_LAST_US: Final = instant_us(datetime(9999, 1, 1, tzinfo=UTC))
+"""Beyond it a time cannot be written down."""
+
 Seconds = Annotated[float, Field(ge=0, le=1e9)]
 
 
@@ -41,7 +44,9 @@ class FaultEntry(Entry):
     until: AwareDatetime | None = Field(default=None, description="When it ends; absent: when it is removed.")
     after_s: Seconds | None = Field(default=None, description="Instead of `from`: so long after the start [s].")
     for_s: Seconds | None = Field(default=None, description="Instead of `until`: how long it lasts [s].")
-    parameters: dict[str, float | str] = Field(default_factory=dict, description="What shapes it.")
+    parameters: dict[str, Annotated[float, Field(strict=True)] | str] = Field(
+        default_factory=dict, description="What shapes it."
+    )
     seed: int = Field(default=1, description="Another number, another chance.")
 
     @model_validator(mode="after")
@@ -65,6 +70,9 @@ class FaultEntry(Entry):
         end_us = None if self.until is None else _us(self.until)
         if self.for_s is not None:
             end_us = begin_us + round(self.for_s * 1e6)
+        for what, at_us in (("begins", begin_us), ("ends", end_us)):
+            if at_us is not None and at_us > _LAST_US:
+                raise ConfigurationError(f"fault {self.kind} {what} after the year 9998; let it do so earlier")
         meter, connection = self.meter, self.connection
         if self.unit_id is not None:
             meter, connection = _meter_of_unit(plant, self.connection, self.unit_id), None

@@ -73,7 +73,7 @@ async def scenarios(
     now_us = simulator.now_us()
     if from_ is None or to is None:
         return [_told(each, now_us, None) for each in known]
-    from_us, to_us = window_us(from_, to, simulator.truth.anchor_us)
+    from_us, to_us = window_us(from_, to, simulator)
     _check_size(known, from_us, to_us)
     # Days of physics take their time, in which devices must go on answering.
     costs = [await asyncio.to_thread(simulator.scenarios.cost, each.key, from_us, to_us) for each in known]

@@ -17,14 +17,16 @@ from emsd.quantities import BY_NAME
 from emsd.readings import instant_us, to_datetime
 from simulator.running import RunningSimulator
 from simulator.scopes import inverters_of_areas, meters_of_areas
+from simulator.service import Simulator
 from simulator.tables import US_PER_DAY
 from simulator.truth import EnergyTruth, SimulatedPlant
 
-__all__ = ["Begin", "End", "area_energy", "energy_meters", "router", "true_energy", "window_us"]
+__all__ = ["Begin", "End", "area_energy", "energy_meters", "prepare_days", "router", "true_energy", "window_us"]
 
 _METERS_AT_ONCE: Final = 100
 """Meters between two turns of the event loop, on which devices answer too."""
 _MOST_DAYS_BACK: Final = 3660
+_MOST_DAYS_AHEAD: Final = 366
 _DIRECTIONS: Final = ("import", "export")
 
 
@@ -69,21 +71,23 @@ def energy_meters(truth: SimulatedPlant) -> list[str]:
     return [meter.key for meter in truth.plant.meters if truth.profile_of(meter.key).measures_energy]
 
 
+async def prepare_days(truth: SimulatedPlant, from_us: int, to_us: int) -> None:
+    """Compute the days between a window and the plant's anchor, giving the event loop its turn after each."""
+    back, ahead = range(truth.anchor_us, from_us, -US_PER_DAY), range(truth.anchor_us, to_us, US_PER_DAY)
+    for day_us in (*back, *ahead):
+        truth.prepare(day_us)
+        await asyncio.sleep(0)
+
+
 async def true_energy(truth: SimulatedPlant, from_us: int, to_us: int) -> dict[str, EnergyTruth]:
     """Return the energy of every energy meter in a window, giving the event loop its turn now and then.
-
-    What lies before the plant's anchor is computed day by day when it is first asked for.
 
     Raises:
         ValueError: to_us is before from_us.
     """
-    keys = energy_meters(truth)
-    if keys:
-        for day_us in range(truth.anchor_us, from_us, -US_PER_DAY):
-            truth.true_energy_kwh(keys[0], day_us, day_us)
-            await asyncio.sleep(0)
+    await prepare_days(truth, from_us, to_us)
     found = {}
-    for place, key in enumerate(keys, start=1):
+    for place, key in enumerate(energy_meters(truth), start=1):
         found[key] = truth.true_energy_kwh(key, from_us, to_us)
         if place % _METERS_AT_ONCE == 0:
             await asyncio.sleep(0)
@@ -126,24 +130,26 @@ Begin = Annotated[AwareDatetime, Query(alias="from", description="Begin, with an
 End = Annotated[AwareDatetime, Query(description="End, exclusive, with an offset.")]
 
 
-def window_us(from_: datetime, to: datetime, anchor_us: int) -> tuple[int, int]:
+def window_us(from_: datetime, to: datetime, simulator: Simulator) -> tuple[int, int]:
     """Return a window that was asked for [us].
 
     Raises:
-        HTTPException: with 422, it is none, or begins ages before the counters do.
+        HTTPException: with 422, it is none, begins ages before the counters do, or ends ages from now.
     """
     from_us, to_us = instant_us(from_), instant_us(to)
     if not from_us < to_us:
         raise HTTPException(422, f"the window ends ({to.isoformat()}) before it begins ({from_.isoformat()})")
-    if anchor_us - from_us > _MOST_DAYS_BACK * US_PER_DAY:
+    if simulator.truth.anchor_us - from_us > _MOST_DAYS_BACK * US_PER_DAY:
         raise HTTPException(422, f"the window begins more than {_MOST_DAYS_BACK} days before the counters do")
+    if to_us - simulator.now_us() > _MOST_DAYS_AHEAD * US_PER_DAY:
+        raise HTTPException(422, f"the window ends more than {_MOST_DAYS_AHEAD} days from now")
     return from_us, to_us
 
 
 @router.get("/truth")
 async def truth(simulator: RunningSimulator, from_: Begin, to: End) -> Truth:
     """Return what really flowed through every meter and area in a window."""
-    from_us, to_us = window_us(from_, to, simulator.truth.anchor_us)
+    from_us, to_us = window_us(from_, to, simulator)
     energy = await true_energy(simulator.truth, from_us, to_us)
     return Truth(
         from_=to_datetime(from_us),

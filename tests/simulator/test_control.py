@@ -87,6 +87,7 @@ async def test_wrong_windows_and_other_names_are_refused(example: LoadedPlant) -
             ("from=2025-06-14T04:00:00Z&to=2025-06-14T03:00:00Z", "before it begins"),
             ("from=2025-06-14T03:00:00&to=2025-06-14T04:00:00", "timezone"),
             ("from=1970-01-01T00:00:00Z&to=2025-06-14T04:00:00Z", "days before the counters do"),
+            ("from=2025-06-14T03:00:00Z&to=9999-01-01T00:00:00Z", "days from now"),
         ):
             with pytest.raises(urllib.error.HTTPError) as refused:
                 await asyncio.to_thread(get, f"{url}/truth?{query}")

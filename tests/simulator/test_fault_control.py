@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import signal
 import stat
@@ -122,15 +123,22 @@ async def test_without_a_token_no_page_in_a_browser_learns_or_changes_anything(e
         ({"kind": "no_replay", "meter": "incomer"}, "did you mean no_reply"),
         ({"kind": "no_reply", "meter": "nobody"}, "the plant has no meter nobody"),
         ({"kind": "no_reply", "meter": "incomer", "whom": 1}, "Extra inputs"),
+        ({"kind": "no_reply", "meter": "incomer", "after_s": math.nan}, "finite number"),
+        ({"kind": "late_reply", "meter": "incomer", "parameters": {"delay_s": math.inf}}, "finite number"),
+        ({"kind": "late_reply", "meter": "incomer", "parameters": {"delay_s": True}}, "valid number"),
+        ({"kind": "no_reply", "meter": "incomer", "from": "9999-06-01T00:00:00Z"}, "begins after the year 9998"),
+        ({"kind": "no_reply", "meter": "incomer", "from": "9998-06-01T00:00:00Z", "for_s": 1e9}, "ends after"),
     ],
 )
 async def test_what_cannot_be_is_answered_with_the_reason(
     example: LoadedPlant, entry: dict[str, Any], said: str
 ) -> None:
     async with served(example, "substation") as simulator, controlled(simulator) as client:
-        answer = await client.post("/faults", json=entry)
+        # NaN and infinity are none of JSON's numbers, and programs send them all the same.
+        answer = await client.post("/faults", content=json.dumps(entry), headers={"Content-Type": "application/json"})
         assert answer.status_code == 422
         assert said in answer.text
+        assert (await client.get("/faults")).json() == []
 
 
 async def test_other_machines_need_a_token_and_a_taken_port_is_told(example: LoadedPlant) -> None:

@@ -33,7 +33,7 @@ from simulator import SimulatedPlant
 from simulator.kpi_truth import TrueKpi, kpis_of_areas
 from simulator.running import RunningSimulator
 from simulator.tables import US_PER_DAY
-from simulator.truth_api import Begin, End, window_us
+from simulator.truth_api import Begin, End, prepare_days, window_us
 
 __all__ = ["kpi_router", "true_kpis"]
 
@@ -65,10 +65,11 @@ def kpi_router(loaded: LoadedPlant) -> APIRouter:
     @router.get("/truth/kpis")
     async def kpis(simulator: RunningSimulator, from_: Begin, to: End) -> KpisTruth:
         """Return the key figures of every asset and area over full quarter hours, at most 31 days."""
-        from_us, to_us = window_us(from_, to, simulator.truth.anchor_us)
+        from_us, to_us = window_us(from_, to, simulator)
         if from_us % BUCKET_15M_US or to_us % BUCKET_15M_US or to_us - from_us > _MOST_DAYS * US_PER_DAY:
             most = f"{_MOST_DAYS} days at most"
             raise HTTPException(422, f"key figures are of full quarter hours, {most}; move from or to")
+        await prepare_days(simulator.truth, from_us, to_us)
         assets = await true_kpis(loaded, simulator.truth, from_us, to_us)
         areas = await asyncio.to_thread(kpis_of_areas, simulator.truth.apart(), from_us, to_us)
         return KpisTruth(from_=to_datetime(from_us), to=to_datetime(to_us), assets=assets, areas=_told(areas))
